@@ -21,6 +21,8 @@ class Role(StrEnum):
     GUARDRAIL = "guardrail"
     OVER_TIME = "over_time"
     NEGATIVE_CONTROL = "negative_control"
+    ALTERNATIVE = "alternative"
+    PLACEBO = "placebo"
 
 
 class Verdict(StrEnum):
@@ -69,7 +71,9 @@ class Estimate:
         if not 0.0 <= self.p_value <= 1.0:
             raise ValueError(f"{self.outcome}/{self.method}: p_value must lie in [0, 1], got {self.p_value}")
         if not self.low <= self.value <= self.high:
-            raise ValueError(f"{self.outcome}/{self.method}: {self.value} is outside its interval {self.low, self.high}")
+            raise ValueError(
+                f"{self.outcome}/{self.method}: {self.value} is outside its interval {self.low, self.high}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,31 @@
+"""The demo's own landing files: a world whose true effects are known."""
+
+import dagster as dg
+from pydantic import Field
+
+from causal_assets.home import Home
+from causal_assets.sources.planted_world import PlantedWorld
+from causal_assets.warehouse.engine import scratch
+
+DEMO_CUSTOMERS = 100_000  # enough to see an 8% effect clearly, small enough for a two-minute demo
+DEMO_SEED = 2026
+
+
+class PlantedWorldConfig(dg.Config):
+    """Size and seed of the world."""
+
+    customers: int = Field(default=DEMO_CUSTOMERS, ge=1_000, description="How many customers the world has.")
+    seed: int = Field(default=DEMO_SEED, description="Same seed, same bytes.")
+
+
+@dg.asset(key=["landing", "planted_world"], group_name="landing", kinds={"parquet", "csv", "json"})
+def planted_world(config: PlantedWorldConfig) -> dg.MaterializeResult:
+    """Landing files of a made-up shop: its logs are as messy as real ones, its true effects are written down."""
+    folder = Home.current().landing / "planted_world"
+    with scratch() as connection:
+        rows = PlantedWorld(customers=config.customers, seed=config.seed).write(folder, connection)
+    version = dg.DataVersion(f"{config.customers}-{config.seed}")
+    return dg.MaterializeResult(
+        data_version=version,
+        metadata={**{f"rows of {table}": count for table, count in rows.items()}, "folder": str(folder)},
+    )

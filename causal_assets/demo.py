@@ -1,0 +1,119 @@
+"""``make demo``: run the main job once, show it happening, and end with what was learnt."""
+
+import argparse
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from causal_assets.defs.warehouse.landing import DEMO_CUSTOMERS
+from causal_assets.definitions import defs
+from causal_assets.home import Home
+from causal_assets.warehouse.engine import Warehouse
+
+
+class Progress(logging.Handler):
+    """Prints a line per finished step, from Dagster's own event log records."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self.console = console
+        self.started: dict[str, float] = {}
+        self.in_steps = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Time a step from its start to its end; failed checks and failed steps are shown as they happen."""
+        event = getattr(record, "dagster_meta", {}).get("dagster_event")
+        if event is None or event.step_key is None:
+            return
+        kind = event.event_type
+        if kind is dg.DagsterEventType.STEP_START:
+            self.started[event.step_key] = time.monotonic()
+        elif kind in (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE):
+            seconds = time.monotonic() - self.started.get(event.step_key, time.monotonic())
+            self.in_steps += seconds
+            mark = "[green]done[/]" if kind is dg.DagsterEventType.STEP_SUCCESS else "[red]failed[/]"
+            self.console.print(f"  {mark} {seconds:6.1f} s  {event.step_key.replace('__', '/', 1)}", highlight=False)
+        elif kind is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.event_specific_data
+            if not check.passed:
+                self.console.print(f"       {check.severity.value.lower():>8}  {check.check_name}: {check.description}")
+
+
+@contextmanager
+def listening(handler: logging.Handler) -> Iterator[None]:
+    """Hear Dagster's records without its own printing of every one of them."""
+    logger = logging.getLogger("dagster")
+    kept, logger.handlers = logger.handlers, [handler]
+    try:
+        yield
+    finally:
+        logger.handlers = kept
+
+
+def main() -> int:
+    """Run the main job in this process; the exit code says whether it succeeded."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--customers", type=int, default=DEMO_CUSTOMERS, help="size of the planted world")
+    size = parser.parse_args().customers
+    began = time.monotonic()
+    console = Console()
+    console.print("Loading definitions ...")
+    job = defs().get_job_def("main")
+    loaded = time.monotonic() - began
+    progress = Progress(console)
+    config = {"ops": {"landing__planted_world": {"config": {"customers": size}}}}
+    with dg.DagsterInstance.get() as instance, listening(progress):
+        result = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+    wall = time.monotonic() - began
+    if not result.success:
+        console.print("[red]The run failed.[/] See the UI (`make ui`) for its log.")
+        return 1
+    console.print(summary())
+    console.print(
+        f"{wall:.0f} s in all: {progress.in_steps:.0f} s in the assets, {loaded:.0f} s loading definitions, "
+        f"{wall - loaded - progress.in_steps:.0f} s in Dagster between them."
+    )
+    return 0
+
+
+def summary() -> Table:
+    """One line per study, from the published copy."""
+    home = Home.current()
+    table = Table(title="What the studies say", show_lines=True)
+    for heading in ("study", "design", "effect on primary outcome", "planted truth", "evidence", "decision", "memo"):
+        table.add_column(heading, overflow="fold")
+    for row in Warehouse(path=str(home.published)).rows(SUMMARY):
+        effect = "nothing to estimate yet"
+        if row["value"] is not None:
+            effect = f"{row['outcome']}\n{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+        truth = "-" if row["truth"] is None else f"{row['truth']:+.2f}"
+        evidence = f"grade {row['grade']}\n{row['passed']} pass, {row['review']} review, {row['failed']} fail"
+        memo = str(home.memos / f"{row['study']}.html")
+        table.add_row(row["study"], row["design"], effect, truth, evidence, row["verdict"], memo)
+    return table
+
+
+SUMMARY = """
+WITH evidence AS (
+    SELECT
+        study, count(*) FILTER (status = 'PASS') AS passed, count(*) FILTER (status = 'REVIEW') AS review,
+        count(*) FILTER (status = 'FAIL') AS failed
+    FROM results.diagnostics GROUP BY study
+)
+SELECT d.study, d.design, d.verdict, d.grade, e.outcome, e.value, e.low, e.high, t.value AS truth,
+    v.passed, v.review, v.failed
+FROM results.decisions AS d
+JOIN evidence AS v USING (study)
+LEFT JOIN results.estimates AS e ON e.study = d.study AND e.role = 'primary'
+LEFT JOIN marts.planted_truth AS t
+    ON t.study = d.study AND t.outcome = e.outcome AND t.estimand = e.estimand AND t.segment = 'all'
+ORDER BY d.study
+"""
+
+if __name__ == "__main__":
+    raise SystemExit(main())

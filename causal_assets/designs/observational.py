@@ -1,0 +1,357 @@
+"""Observational study as a target trial: the experiment one would have run, imitated on what was recorded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Annotated, Any, ClassVar, Literal
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from causal_assets.designs import reporting
+from causal_assets.designs.study import SHARED_CHECKS, Study
+from causal_assets.estimators.overlap import Nuisances
+from causal_assets.protocol import Day
+from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.warehouse import results
+from causal_assets.warehouse.engine import Warehouse, identifier
+from causal_assets.warehouse.queries.cohorts import co_interventions, cohort, units_at_risk
+from causal_assets.warehouse.queries.windows import Window, covariate_windows, window_sums
+from causal_assets.warehouse.results import Finding
+
+# The column of the primary outcome over a window of the same length just before time zero.
+BEFORE = "primary_before"
+NAIVE, DID = "naive difference in means", "2x2 difference-in-differences"
+NEVER, LATER = "controls never treated later", "controls treated later"
+# Ten bins: enough to see where the arms stop overlapping, few enough to read.
+PROPENSITY_BINS = 10
+
+Floats = NDArray[np.float64]
+
+
+def _at_risk_only(value: Any) -> Any:
+    if value != "at_risk":
+        raise ValueError(
+            f"{value!r} is no comparison group; allowed is at_risk: everyone who could have been treated at time zero, "
+            "whatever happened later. 'Never treated' and 'treated later' are chosen on the future and bias the answer"
+        )
+    return value
+
+
+class Specificity(dg.Model, dg.Resolvable):
+    """Two outcomes that split the primary one: what the treatment aims at, and the rest."""
+
+    targeted: str
+    untargeted: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Aligned arrays of one cohort: covariates (n, k), treatment (n,), outcomes by name (n,), units (n,)."""
+
+    x: Floats
+    treated: NDArray[np.bool_]
+    outcomes: dict[str, Floats]
+    unit: NDArray[Any]
+
+    def where(self, kept: NDArray[np.bool_]) -> "Sample":
+        """The rows kept."""
+        outcomes = {name: values[kept] for name, values in self.outcomes.items()}
+        return Sample(self.x[kept], self.treated[kept], outcomes, self.unit[kept])
+
+
+class ObservationalStudy(Study):
+    """Units at risk on one day, treated that day or not; overlap-weighted effect by cross-fitted augmented weighting."""
+
+    design: ClassVar[str] = "observational target trial"
+    randomised: ClassVar[bool] = False
+    checks: ClassVar[tuple[str, ...]] = (
+        "balance", "overlap", "co_intervention", "bracket", "comparison_groups", "placebo_date", "negative_control",
+        "specificity", *SHARED_CHECKS,
+    )  # fmt: skip
+    cohort_fields: ClassVar[tuple[str, ...]] = (
+        "source", "program", "arms", "population", "covariates", "time_zero", "active_metric", "controls",
+        "placebo_date", "outcomes",
+    )  # fmt: skip
+
+    time_zero: Day
+    active_metric: str
+    controls: Annotated[Literal["at_risk"], BeforeValidator(_at_risk_only)] = "at_risk"
+    co_interventions: Annotated[list[str], Field(default_factory=list)]
+    placebo_date: Day | None = None
+    specificity: Specificity | None = None
+    estimand: Literal["ATO", "ATT"] = "ATO"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> "ObservationalStudy":
+        if not self.covariates:
+            raise ValueError("covariates: an observational study needs at least one to adjust for")
+        if self.placebo_date is not None:
+            latest = str(date.fromisoformat(self.time_zero) - timedelta(days=self.primary.days))
+            if self.placebo_date > latest:
+                raise ValueError(
+                    f"placebo_date: {self.placebo_date} is too late; its window of {self.primary.days} days must end by "
+                    f"time_zero, allowed is up to {latest}"
+                )
+        if self.specificity is not None:
+            names = {outcome.name for outcome in self.outcomes}
+            unknown = sorted({self.specificity.targeted, self.specificity.untargeted} - names)
+            if unknown:
+                raise ValueError(f"specificity: unknown outcome {unknown}; allowed are {sorted(names)}")
+        return self
+
+    # --- cohort ---------------------------------------------------------------------------------------------------
+
+    def units(self) -> str:
+        """Everyone at risk at time zero, treated that day or not."""
+        return self._units(self.time_zero)
+
+    def _units(self, as_of: str) -> str:
+        return units_at_risk(self.source, self.program, self.active_metric, self.time_zero, as_of)
+
+    def begins(self) -> str:
+        """Outcomes begin at time zero."""
+        return self.time_zero
+
+    def population_in_words(self) -> str:
+        """Who was at risk, when."""
+        where = f", where {self.population}" if self.population else ""
+        return f"every {self.unit} active before {self.time_zero} and never treated before that day{where}"
+
+    def extra_windows(self) -> list[Window]:
+        """The primary metric just before, for the difference-in-differences."""
+        return [Window(BEFORE, self.primary.metric, -self.primary.days, 0)]
+
+    def write_extras(self, warehouse: Warehouse, study: str) -> None:
+        """The placebo cohort: the same units by their later treatment, everything else moved to the placebo date."""
+        if self.placebo_date is None:
+            return
+        # Only days before time zero are read, so the outcome lock is not touched.
+        windows = [
+            *covariate_windows(self.covariates),
+            Window(self.primary.name, self.primary.metric, 0, self.primary.days),
+        ]
+        sql = cohort(self._units(self.placebo_date), self.source, windows, [], None)
+        warehouse.replace(f"{study}.placebo", f"SELECT * FROM ({sql}) ORDER BY unit_id")
+
+    # --- outcomes and estimates -----------------------------------------------------------------------------------
+
+    def write_outcomes(self, warehouse: Warehouse, study: str) -> None:
+        """One row per unit of the cohort whose windows have passed, zero where nothing happened."""
+        mature = f"(SELECT unit_id, assigned_on FROM {study}.cohort WHERE {self.is_mature(warehouse)})"
+        warehouse.replace(
+            f"{study}.outcomes", f"SELECT * FROM ({window_sums(mature, self.source, self.windows)}) ORDER BY unit_id"
+        )
+
+    def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
+        """Overlap-weighted effects on every outcome; beside the primary one what else could have been printed."""
+        from causal_assets.estimators.overlap import effect
+
+        names = [window.name for window in self.windows]
+        sample = self._sample(warehouse, study, names)
+        if not len(sample.unit):
+            return []
+        y = np.stack([sample.outcomes[name] for name in names], axis=1)
+        nuisances = self._fit(sample, y)
+        self._write_scores(warehouse, study, sample, nuisances)
+
+        def adjusted(column: int, estimand: Literal["ATO", "ATT"]) -> Estimate:
+            return effect(
+                nuisances, sample.treated, y, sample.unit,
+                estimand=estimand, outcome=names[column], column=column, level=self.level,
+            )  # fmt: skip
+
+        findings = [(self.role(name), adjusted(column, self.estimand)) for column, name in enumerate(names)]
+        findings.sort(key=lambda finding: finding[0] is not Role.PRIMARY)
+        other: Literal["ATO", "ATT"] = "ATT" if self.estimand == "ATO" else "ATO"
+        beside = adjusted(names.index(self.primary.name), other)
+        alternatives = [beside, *self._unadjusted(sample), *self._by_later_treatment(warehouse, study, sample)]
+        findings += [(Role.ALTERNATIVE, estimate) for estimate in alternatives]
+        return findings + self._placebo(warehouse, study)
+
+    def _fit(self, sample: Sample, y: Floats) -> Nuisances:
+        from causal_assets.estimators.overlap import fit_nuisances
+
+        return fit_nuisances(sample.x, sample.treated, y, sample.unit, seed=self.seed)
+
+    def _effect(self, sample: Sample, outcome: str, method: str) -> Estimate:
+        from causal_assets.estimators.overlap import effect
+
+        y = sample.outcomes[outcome]
+        found = effect(
+            self._fit(sample, y), sample.treated, y, sample.unit,
+            estimand=self.estimand, outcome=outcome, level=self.level,
+        )  # fmt: skip
+        return replace(found, method=method)
+
+    def _unadjusted(self, sample: Sample) -> list[Estimate]:
+        """The naive difference, and the difference-in-differences that brackets the adjusted answer."""
+        from causal_assets.estimators.did import two_by_two
+        from causal_assets.estimators.moments import Moments
+        from causal_assets.estimators.randomized import difference_in_means
+
+        name, treated = self.primary.name, sample.treated
+        after, before = sample.outcomes[name], sample.outcomes[BEFORE]
+        naive = difference_in_means(
+            Moments.of(after[~treated]), Moments.of(after[treated]), outcome=name, level=self.level
+        )
+        did = two_by_two(before, after, treated, sample.unit, outcome=name, level=self.level)
+        return [replace(naive, method=NAIVE, estimand="none"), replace(did, method=DID)]
+
+    def _by_later_treatment(self, warehouse: Warehouse, study: str, sample: Sample) -> list[Estimate]:
+        """The primary effect against controls split by their future: a falsification, never an answer."""
+        future = warehouse.arrays(
+            f"SELECT c.later_on IS NOT NULL AS later FROM {study}.cohort AS c JOIN {study}.outcomes USING (unit_id) "
+            "ORDER BY unit_id"
+        )["later"]
+        groups = {NEVER: ~future, LATER: future}
+        fewest = 50  # below this a split of the controls says nothing
+        return [
+            self._effect(sample.where(sample.treated | kept), self.primary.name, method)
+            for method, kept in groups.items()
+            if (kept & ~sample.treated).sum() >= fewest
+        ]
+
+    def _placebo(self, warehouse: Warehouse, study: str) -> list[Finding]:
+        if self.placebo_date is None:
+            return []
+        columns = [*self.covariate_names, self.primary.name]
+        data = warehouse.arrays(f"SELECT unit_id, treated, {_listed(columns)} FROM {study}.placebo ORDER BY unit_id")
+        sample = _as_sample(data, self.covariate_names, [self.primary.name])
+        return [(Role.PLACEBO, self._effect(sample, self.primary.name, f"placebo date {self.placebo_date}"))]
+
+    def _sample(self, warehouse: Warehouse, study: str, outcomes: Sequence[str]) -> Sample:
+        """Rows leave the engine here: the learners need them, one row per unit with its covariates and outcomes."""
+        data = warehouse.arrays(
+            f"SELECT c.unit_id, c.treated, c.{BEFORE}, {_listed(self.covariate_names, 'c')}, {_listed(outcomes, 'o')} "
+            f"FROM {study}.cohort AS c JOIN {study}.outcomes AS o USING (unit_id) ORDER BY c.unit_id"
+        )
+        return _as_sample(data, self.covariate_names, [*outcomes, BEFORE])
+
+    def _write_scores(self, warehouse: Warehouse, study: str, sample: Sample, nuisances: Nuisances) -> None:
+        """Keep the propensity of every unit: overlap and balance are read from it."""
+        import pyarrow as pa
+
+        scores = pa.table({"unit_id": sample.unit, "propensity": np.median(nuisances.propensity, axis=0)})
+        with warehouse.transaction() as connection:
+            connection.register("scores", scores)
+            connection.execute(f"CREATE OR REPLACE TABLE {study}.scores AS FROM scores")
+
+    # --- evidence -------------------------------------------------------------------------------------------------
+
+    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """Balance, overlap, other treatments, and whether the answer survives a change of method, group, date or product."""
+        from causal_assets.diagnostics.balance import weighted_balance
+        from causal_assets.diagnostics.bracket import bracket
+        from causal_assets.diagnostics.comparison_groups import comparison_groups
+        from causal_assets.diagnostics.negative_control import negative_control
+        from causal_assets.diagnostics.placebo_date import placebo_date
+
+        primary = results.primary(findings)
+        assert primary is not None  # the graph asks for diagnostics of an estimate only
+        by_method = {estimate.method: estimate for role, estimate in findings if role is Role.ALTERNATIVE}
+        placebos = [estimate for role, estimate in findings if role is Role.PLACEBO]
+        controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
+        found = [
+            weighted_balance({name: after for name, _, after in self.balance(warehouse, study) if after is not None}),
+            self._overlap(warehouse, study),
+            bracket(primary, by_method[DID]),
+        ]
+        if self.co_interventions:
+            found.append(self._co_intervention(warehouse, study))
+        if NEVER in by_method and LATER in by_method:
+            found.append(comparison_groups({name: by_method[name] for name in (NEVER, LATER)}))
+        found += [placebo_date(placebo, primary) for placebo in placebos]
+        if controls:
+            found.append(negative_control(controls))
+        if self.specificity is not None:
+            found.append(self._specificity(warehouse, study, findings, self.specificity))
+        return found
+
+    def _scored(self, warehouse: Warehouse, study: str) -> tuple[Floats, NDArray[np.bool_]]:
+        data = warehouse.arrays(
+            f"SELECT s.propensity, c.treated FROM {study}.scores AS s JOIN {study}.cohort AS c USING (unit_id) ORDER BY unit_id"
+        )
+        return data["propensity"], data["treated"]
+
+    def _overlap(self, warehouse: Warehouse, study: str) -> Diagnostic:
+        from causal_assets.diagnostics.overlap import overlap
+        from causal_assets.estimators.overlap import effective_sample_size, weights
+
+        propensity, treated = self._scored(warehouse, study)
+        effective = effective_sample_size(weights(propensity, treated, self.estimand)[~treated])
+        return overlap(propensity[treated], effective, int((~treated).sum()))
+
+    def _co_intervention(self, warehouse: Warehouse, study: str) -> Diagnostic:
+        from causal_assets.diagnostics.co_intervention import co_intervention
+
+        sql = co_interventions(f"{study}.cohort", self.source, self.co_interventions, self.primary.days)
+        rows = warehouse.rows(sql)
+        counts = self.arm_counts(warehouse, study)
+        n_control, n_treated = counts[self.arms.control], counts[self.arms.treatment]
+        with_any = {row["treated"]: row["reached"] for row in rows}
+        return co_intervention(with_any.get(True, 0), n_treated, with_any.get(False, 0), n_control)
+
+    def _specificity(
+        self, warehouse: Warehouse, study: str, findings: Sequence[Finding], split: Specificity
+    ) -> Diagnostic:
+        from causal_assets.diagnostics.specificity import specificity
+
+        targeted = next(e for role, e in findings if e.outcome == split.targeted and role is not Role.OVER_TIME)
+        primary = results.primary(findings)
+        assert primary is not None
+        share = warehouse.scalar(
+            f"SELECT sum({split.targeted}) / sum({split.targeted} + {split.untargeted}) "
+            f"FROM {study}.outcomes JOIN {study}.cohort USING (unit_id) WHERE treated"
+        )
+        return specificity(targeted, primary, share)
+
+    def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
+        """Standardised mean differences before weighting and, once propensities exist, after it."""
+        from causal_assets.estimators.overlap import weights
+
+        scored = "scores" in warehouse.tables(study)
+        columns = _listed(self.covariate_names)
+        source = f"{study}.cohort" + (f" JOIN {study}.scores USING (unit_id)" if scored else "")
+        wanted = f"treated, {columns}" + (", propensity" if scored else "")
+        data = warehouse.arrays(f"SELECT {wanted} FROM {source} ORDER BY unit_id")
+        treated = data["treated"]
+        weight = weights(data["propensity"], treated, self.estimand) if scored else None
+        return [
+            (
+                name,
+                _smd(data[name], treated, np.ones(len(treated))),
+                None if weight is None else _smd(data[name], treated, weight),
+            )
+            for name in self.covariate_names
+        ]
+
+    def propensity(self, warehouse: Warehouse, study: str) -> reporting.Propensity | None:
+        """Units per propensity bin and arm."""
+        if "scores" not in warehouse.tables(study):
+            return None
+        propensity, treated = self._scored(warehouse, study)
+        edges = np.linspace(0, 1, PROPENSITY_BINS + 1)
+        counts = [np.histogram(propensity[arm], edges)[0].tolist() for arm in (treated, ~treated)]
+        return edges.tolist(), counts[0], counts[1]
+
+
+def _listed(columns: Sequence[str], table: str | None = None) -> str:
+    prefix = f"{table}." if table else ""
+    return ", ".join(f"{prefix}{identifier(column)}" for column in columns)
+
+
+def _as_sample(data: dict[str, Any], covariates: Sequence[str], outcomes: Sequence[str]) -> Sample:
+    x = np.stack([np.asarray(data[name], dtype=np.float64) for name in covariates], axis=1)
+    y = {name: np.asarray(data[name], dtype=np.float64) for name in outcomes}
+    return Sample(x, np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"]))
+
+
+def _smd(values: Floats, treated: NDArray[np.bool_], weight: Floats) -> float:
+    """Difference of weighted means in units of the unweighted pooled standard deviation."""
+    means = [np.average(values[arm], weights=weight[arm]) for arm in (treated, ~treated)]
+    spread = np.sqrt((values[treated].var(ddof=1) + values[~treated].var(ddof=1)) / 2)
+    return float((means[0] - means[1]) / spread) if spread > 0 else 0.0

@@ -1,0 +1,131 @@
+"""Randomised experiment: units assigned by chance, their effect a function of counts, means and covariances."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import model_validator
+
+from causal_assets.designs.study import SHARED_CHECKS, Study
+from causal_assets.estimators.moments import Moments
+from causal_assets.protocol import Day
+from causal_assets.types import Diagnostic, Role
+from causal_assets.warehouse import results
+from causal_assets.warehouse.engine import Warehouse, literal
+from causal_assets.warehouse.queries.cohorts import randomised_units
+from causal_assets.warehouse.queries.moments import arm_moments
+from causal_assets.warehouse.results import Finding
+
+
+class RandomizedExperiment(Study):
+    """Arms assigned at random within a period; difference in means, adjusted for what was known before (CUPED)."""
+
+    design: ClassVar[str] = "randomised experiment"
+    randomised: ClassVar[bool] = True
+    checks: ClassVar[tuple[str, ...]] = ("srm", "several_arms", "balance", "skew", *SHARED_CHECKS)
+    cohort_fields: ClassVar[tuple[str, ...]] = (
+        "source", "program", "arms", "population", "covariates", "enrolled_from", "enrolled_to",
+    )  # fmt: skip
+
+    enrolled_from: Day
+    enrolled_to: Day
+    estimand: Literal["ATE"] = "ATE"
+
+    @model_validator(mode="after")
+    def _enrolment_is_a_period(self) -> "RandomizedExperiment":
+        if self.enrolled_to < self.enrolled_from:
+            raise ValueError(f"enrolled_to: {self.enrolled_to} is before enrolled_from {self.enrolled_from}")
+        return self
+
+    def units(self) -> str:
+        """First assignment of each unit within the enrolment period."""
+        return randomised_units(self.source, self.program, self.arms.treatment, self.enrolled_from, self.enrolled_to)
+
+    def begins(self) -> str:
+        """Outcomes begin with the first assignment."""
+        return self.enrolled_from
+
+    def population_in_words(self) -> str:
+        """Who was enrolled, when."""
+        where = f", where {self.population}" if self.population else ""
+        return f"every {self.unit} first assigned between {self.enrolled_from} and {self.enrolled_to}{where}"
+
+    def write_outcomes(self, warehouse: Warehouse, study: str) -> None:
+        """Take the study's own rows of the shared moments: one row per arm."""
+        warehouse.replace(
+            f"{study}.outcomes",
+            f"SELECT * FROM studies.moments WHERE study = {literal(study)} AND protocol = {literal(self.protocol_hash)}",
+        )
+
+    def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
+        """Adjusted effects on every outcome, the unadjusted one of the primary beside it."""
+        from causal_assets.estimators.randomized import difference_in_means
+
+        arms = read_arms(warehouse, f"{study}.outcomes")
+        if len(arms) < 2:
+            return []
+        (control, names), (treated, _) = arms[False], arms[True]
+        covariates = [names.index(name) for name in self.covariate_names]
+
+        def effect(outcome: str, adjust: list[int]) -> Finding:
+            columns = [names.index(outcome), *adjust]
+            estimate = difference_in_means(
+                control.select(columns), treated.select(columns), outcome=outcome, level=self.level
+            )
+            return self.role(outcome), estimate
+
+        findings = [effect(window.name, covariates) for window in self.windows]
+        findings.sort(key=lambda finding: finding[0] is not Role.PRIMARY)
+        if covariates:
+            findings.append((Role.ALTERNATIVE, effect(self.primary.name, [])[1]))
+        return findings
+
+    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """Sample ratio, units in several arms, pre-period balance, skew."""
+        from causal_assets.diagnostics.balance import randomized_balance
+        from causal_assets.diagnostics.several_arms import several_arms
+        from causal_assets.diagnostics.skew import skew
+        from causal_assets.diagnostics.srm import srm
+        from causal_assets.estimators.joint import joint_difference_p_value
+
+        counts = self.arm_counts(warehouse, study)
+        planned = {self.arms.control: 1 - self.arms.share, self.arms.treatment: self.arms.share}
+        several = warehouse.scalar(f"SELECT count(*) FROM {study}.cohort WHERE arms > 1")
+        found = [srm(counts, planned), several_arms(several, sum(counts.values()))]
+        if self.covariates:
+            arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
+            differences = {name: before for name, before, _ in self.balance(warehouse, study)}
+            found.append(randomized_balance(differences, joint_difference_p_value(arms[False][0], arms[True][0])))
+        primary = results.primary(findings)
+        assert primary is not None  # the graph asks for diagnostics of an estimate only
+        rows = warehouse.rows(
+            f"SELECT treated, n, skewness[list_position(names, ?)] AS skew FROM {study}.outcomes", [primary.outcome]
+        )
+        by_arm = {self.arms.treatment if row["treated"] else self.arms.control: row for row in rows}
+        found.append(skew({a: r["n"] for a, r in by_arm.items()}, {a: r["skew"] for a, r in by_arm.items()}))
+        return found
+
+    def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
+        """Standardised mean differences of the covariates; nothing is weighted, so there is no after."""
+        if not self.covariates:
+            return []
+        arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
+        (control, names), (treated, _) = arms[False], arms[True]
+        spread = np.sqrt((np.diag(control.cov) + np.diag(treated.cov)) / 2)
+        difference = (treated.mean - control.mean) / np.where(spread > 0, spread, 1.0)
+        return [(name, float(value), None) for name, value in zip(names, difference, strict=True)]
+
+
+def read_arms(warehouse: Warehouse, relation: str) -> dict[bool, tuple[Moments, list[str]]]:
+    """Moments of each arm with their column names, from rows as ``study_moments`` writes them."""
+    arms = {}
+    for row in warehouse.rows(f"SELECT treated, n, names, means, covariances FROM {relation}"):
+        size = len(row["means"])
+        upper = np.triu_indices(size)
+        cov = np.zeros((size, size))
+        cov[upper] = [value or 0.0 for value in row["covariances"]]  # NULL: a single unit has no spread
+        cov = cov + np.triu(cov, 1).T
+        used = [i for i, name in enumerate(row["names"]) if name is not None]
+        moments = Moments(row["n"], np.array(row["means"], dtype=np.float64), cov).select(used)
+        arms[row["treated"]] = (moments, [row["names"][i] for i in used])
+    return arms

@@ -1,0 +1,259 @@
+"""What a study's stages tell the person who looks at them: metadata, checks, plots and the facts of the memo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from causal_assets.ledger import Entry, Kind, Ledger
+from causal_assets.protocol import hash_of
+from causal_assets.types import Decision, Diagnostic, Role, Status
+from causal_assets.warehouse import results
+from causal_assets.warehouse.engine import Warehouse, literal
+from causal_assets.warehouse.results import Finding
+
+if TYPE_CHECKING:
+    from causal_assets.designs.study import Study
+    from causal_assets.memo.facts import MemoFacts
+
+Propensity = tuple[Sequence[float], Sequence[int], Sequence[int]]
+SEVERITY = {Status.REVIEW: dg.AssetCheckSeverity.WARN, Status.FAIL: dg.AssetCheckSeverity.ERROR}
+WHAT_WOULD_CHANGE = {
+    True: ("A longer run or a larger share in treatment, if the interval still holds what would change the decision.",),
+    False: (
+        "A randomised next wave: hold out 10-20% of the eligible units by chance, and this comparison becomes an experiment.",
+        "A record of how units were chosen, so that the selection can be modelled instead of guessed.",
+    ),
+}
+
+
+def table_result(warehouse: Warehouse, table: str) -> dg.MaterializeResult:
+    """Row count, a preview, and the content's hash as data version, so that an equal rerun changes nothing."""
+    rows = warehouse.scalar(f"SELECT count(*) FROM {table}")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(content_version(warehouse, table)),
+        metadata={"dagster/row_count": rows, "preview": dg.MetadataValue.md(warehouse.preview(table))},
+    )
+
+
+def content_version(warehouse: Warehouse, table: str) -> str:
+    """A hash of a table's rows that does not depend on their order."""
+    return str(warehouse.scalar(f"SELECT count(*) || '-' || coalesce(sum(hash(t)::HUGEINT), 0) FROM {table} AS t"))
+
+
+def cohort_result(study: Study, warehouse: Warehouse, name: str) -> dg.MaterializeResult:
+    """Counts by arm, balance before adjustment, and the three checks that stop a broken cohort."""
+    from causal_assets.memo import plots
+
+    base = table_result(warehouse, f"{name}.cohort")
+    counts = study.arm_counts(warehouse, name)
+    units = warehouse.scalar(f"SELECT count(DISTINCT unit_id) FROM {name}.cohort")
+    ends = [-end for c in study.covariates for _, end in c.windows if end is not None]
+    balance = study.balance(warehouse, name) if study.covariates else []
+    passed = {
+        "one_row_per_unit": (units == sum(counts.values()), {"rows": sum(counts.values()), "units": units}),
+        "both_arms_present": (min(counts.values()) > 0, dict(counts)),
+        "covariates_before_assignment": (
+            min(ends, default=0) >= 0,
+            {"last day read, days before assignment": min(ends, default=0) + 1},
+        ),
+    }
+    pictures: dict[str, Any] = {}
+    if balance:
+        pictures["balance"] = dg.MetadataValue.md(plots.png_markdown(plots.balance(balance), "Covariate balance"))
+    return dg.MaterializeResult(
+        data_version=base.data_version,
+        metadata={**(base.metadata or {}), **{f"units in {arm}": n for arm, n in counts.items()}, **pictures},
+        check_results=[
+            dg.AssetCheckResult(check_name=check, passed=bool(ok), metadata=numbers)
+            for check, (ok, numbers) in passed.items()
+        ],
+    )
+
+
+def estimate_plots(study: Study, findings: Sequence[Finding]) -> dict[str, Any]:
+    """Figures of an estimate: its course over time, and the spectrum of its alternatives."""
+    from causal_assets.memo import plots
+
+    course = [(e.outcome, e) for role, e in findings if role is Role.OVER_TIME]
+    spectrum = [e for role, e in findings if role in (Role.PRIMARY, Role.ALTERNATIVE)]
+    drawn: dict[str, Any] = {}
+    if course:
+        drawn["effect over time"] = plots.effect_over_time(course, money=study.primary.money)
+    if spectrum:
+        drawn["spectrum of estimates"] = plots.spectrum(spectrum, money=study.primary.money)
+    return drawn
+
+
+def estimate_result(study: Study, findings: Sequence[Finding], figures: dict[str, Any]) -> dg.MaterializeResult:
+    """All effects as a table, with the figures."""
+    from causal_assets.memo import plots
+
+    lines = ["| role | outcome | estimand | method | effect | interval | p |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {role} | {e.outcome} | {e.estimand} | {e.method} | {e.value:.4g} | [{e.low:.4g}, {e.high:.4g}] | {e.p_value:.2g} |"
+        for role, e in findings
+    ]
+    primary = results.primary(findings)
+    metadata: dict[str, Any] = {"estimates": dg.MetadataValue.md("\n".join(lines))}
+    if primary:
+        metadata |= {"effect": primary.value, "low": primary.low, "high": primary.high, "p": primary.p_value}
+    for name, figure in figures.items():
+        metadata[name] = dg.MetadataValue.md(plots.png_markdown(figure, f"{name} of {study.primary.name}"))
+    version = hash_of([[role, repr(e)] for role, e in findings])
+    return dg.MaterializeResult(data_version=dg.DataVersion(version[:16]), metadata=metadata)
+
+
+def evidence_result(names: Sequence[str], diagnostics: Sequence[Diagnostic]) -> dg.MaterializeResult:
+    """Each diagnostic as a non-blocking check; one that had nothing to look at yet passes and says so."""
+    found = {diagnostic.name: diagnostic for diagnostic in diagnostics}
+    waiting = dg.AssetCheckResult
+    checks = [
+        _check(found[name])
+        if name in found
+        else waiting(check_name=name, passed=True, description="Nothing to check yet.")
+        for name in names
+    ]
+    lines = ["| check | status | value | threshold | says | next step |", "|---|---|---|---|---|---|"]
+    lines += [
+        f"| {d.name} | {d.status} | {d.value:.4g} | {d.threshold:.4g} | {d.message} | {d.next_step} |"
+        for d in diagnostics
+    ]
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(hash_of([repr(d) for d in diagnostics])[:16]),
+        metadata={"evidence": dg.MetadataValue.md("\n".join(lines))},
+        check_results=checks,
+    )
+
+
+def _check(diagnostic: Diagnostic) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=diagnostic.name,
+        passed=diagnostic.status is Status.PASS,
+        severity=SEVERITY.get(diagnostic.status, dg.AssetCheckSeverity.WARN),
+        description=diagnostic.message,
+        metadata={
+            "status": diagnostic.status.value,
+            "value": diagnostic.value,
+            "threshold": diagnostic.threshold,
+            "next step": diagnostic.next_step,
+        },
+    )
+
+
+def decision_result(decision: Decision) -> dg.MaterializeResult:
+    """The verdict with its reasons."""
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(hash_of(repr(decision))[:16]),
+        metadata={
+            "verdict": decision.verdict.value,
+            "grade": decision.grade,
+            "days left": decision.days_left,
+            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
+        },
+    )
+
+
+def grant(ledger: Ledger, study: str, protocol: str) -> Entry:
+    """The mandate for this protocol, written to the ledger unless it stands already."""
+    last = ledger.last(study, Kind.MANDATE_GRANTED, Kind.MANDATE_REVOKED)
+    if last and last.kind is Kind.MANDATE_GRANTED and last.protocol == protocol:
+        return last
+    return ledger.append(Kind.MANDATE_GRANTED, study, protocol)
+
+
+def revoke(ledger: Ledger, study: str, protocol: str, decision: Decision) -> None:
+    """Take a standing mandate back; says why."""
+    last = ledger.last(study, Kind.MANDATE_GRANTED, Kind.MANDATE_REVOKED)
+    if last and last.kind is Kind.MANDATE_GRANTED:
+        ledger.append(Kind.MANDATE_REVOKED, study, protocol, {"verdict": decision.verdict.value})
+
+
+def lost_rows(warehouse: Warehouse, source: str) -> tuple[list[tuple[str, int]], int]:
+    """Rows of a source that were set aside, by reason, and rows delivered (duplicates are no loss)."""
+    where = f"source = {literal(source)}"
+    lost = warehouse.rows(f"""
+        SELECT 'quarantined: ' || regexp_replace(reason, ': [^:]*$', '') AS reason, count(*) AS n
+        FROM raw.quarantine WHERE {where} GROUP BY ALL
+        UNION ALL BY NAME
+        SELECT 'set aside: ' || reason AS reason, sum("rows")::BIGINT AS n FROM marts.data_loss WHERE {where} GROUP BY ALL
+        ORDER BY n DESC, reason""")
+    rows_in = warehouse.scalar(
+        f"SELECT coalesce(sum(rows_in - duplicates), 0)::BIGINT FROM raw.deliveries WHERE {where}"
+    )
+    return [(row["reason"], row["n"]) for row in lost if row["n"]], rows_in
+
+
+def registration_order(study: Study, ledger: Ledger, name: str) -> tuple[datetime, datetime]:
+    """When the protocol was registered, and the first moment at which an outcome could exist."""
+    entry = ledger.require_registration(name, study.protocol_hash)
+    return datetime.fromisoformat(entry.at), datetime.fromisoformat(f"{study.begins()}T00:00:00+00:00")
+
+
+def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> MemoFacts:
+    """Everything the memo may say."""
+    from causal_assets.memo.facts import MemoFacts
+
+    findings = results.read_estimates(warehouse, name)
+    registered, begins = registration_order(study, ledger, name)
+    first_read = next((e.at for e in ledger.entries(name) if e.kind is Kind.OUTCOMES_READ), None)
+    lost, rows_in = lost_rows(warehouse, study.source)
+    profit = study.profit(findings)
+    own = (Role.SECONDARY, Role.GUARDRAIL, Role.OVER_TIME, Role.NEGATIVE_CONTROL)
+    return MemoFacts(
+        study=name,
+        design=study.design,
+        question=study.question,
+        intervention=study.intervention,
+        population=study.population_in_words(),
+        unit=study.unit,
+        source=study.source,
+        protocol_hash=study.protocol_hash,
+        registered_at=registered.isoformat(timespec="seconds"),
+        first_read_at=first_read,
+        retrospective=registered >= begins,
+        data_through=study.data_through(warehouse),
+        arms=(study.arms.control, study.arms.treatment),
+        currency_outcomes=frozenset(study.money_outcomes),
+        primary=results.primary(findings),
+        others=tuple((role, e) for role, e in findings if role in own),
+        alternatives=tuple(e for role, e in findings if role is Role.ALTERNATIVE),
+        diagnostics=tuple(results.read_diagnostics(warehouse, name)),
+        decision=results.read_decision(warehouse, name),
+        cost_per_unit=study.decision.cost_per_unit,
+        value_per_outcome=study.decision.value_per_outcome,
+        profit=(profit.value, profit.low, profit.high) if profit else None,
+        data_loss=tuple(lost),
+        rows_in=rows_in,
+        truth=planted_truth(warehouse, name, study.estimand),
+        what_would_change=WHAT_WOULD_CHANGE[study.randomised],
+        harmed_by_increase=frozenset(o.name for o in study.outcomes if o.harm == "increase"),
+        margins={o.name: o.margin for o in study.outcomes if o.margin is not None},
+        balance=tuple(study.balance(warehouse, name)),
+        propensity=study.propensity(warehouse, name),
+    )
+
+
+def planted_truth(warehouse: Warehouse, study: str, estimand: str) -> dict[str, float]:
+    """True effects where a world was planted, by outcome; shown beside estimates, never used by one."""
+    rows = warehouse.rows(
+        f"SELECT outcome, value FROM marts.planted_truth "
+        f"WHERE study = {literal(study)} AND estimand = {literal(estimand)} AND segment = 'all'"
+    )
+    return {row["outcome"]: row["value"] for row in rows}
+
+
+def write_memo(path: Path, html: str) -> dg.MaterializeResult:
+    """Write the page so that a reader never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(html, encoding="utf-8")
+    part.replace(path)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(hash_of(html)[:16]),
+        metadata={"memo": dg.MetadataValue.path(str(path)), "bytes": len(html.encode())},
+    )

@@ -1,0 +1,36 @@
+"""Two designs whose assumptions fail in opposite directions: do they agree on the sign?"""
+
+from math import hypot
+
+from causal_assets.diagnostics.grading import diagnostic
+from causal_assets.types import Diagnostic, Estimate, Status
+
+# Differences between two estimates larger than this many joint standard errors are not noise (5%). The joint error
+# ignores that both read the same outcomes, so the check is stricter than 5% in a healthy study.
+NOISE = 1.96
+
+
+def bracket(adjusted: Estimate, did: Estimate) -> Diagnostic:
+    """Adjustment for lagged outcomes beside 2x2 difference-in-differences; value is their distance in joint errors.
+
+    If treatment was chosen on past outcomes, or if both arms would have moved in parallel, the truth lies between
+    them. Opposite signs beyond noise therefore leave the sign open: FAIL. Opposite signs within noise: REVIEW.
+
+    Sources: Angrist & Pischke (2009), sec. 5.4; Ding & Li (2019), A bracketing relationship, Political Analysis 27(4).
+    """
+    distance = abs(adjusted.value - did.value) / hypot(adjusted.std_error, did.std_error)
+    opposite = adjusted.value * did.value < 0
+    status = (Status.FAIL if distance > NOISE else Status.REVIEW) if opposite else Status.PASS
+    verdict = {
+        Status.PASS: "both have the same sign",
+        Status.REVIEW: "the signs differ by no more than noise",
+        Status.FAIL: "the sign is not identified",
+    }[status]
+    return diagnostic(
+        "bracket",
+        (status, NOISE),
+        distance,
+        f"Adjusted for past outcomes the effect is {adjusted.value:+.4g} (SE {adjusted.std_error:.3g}), by "
+        f"difference-in-differences {did.value:+.4g} (SE {did.std_error:.3g}): {verdict}.",
+        "Do not act on the sign; randomise the next treatment.",
+    )

@@ -1,0 +1,32 @@
+"""Does an outcome move that the treatment cannot move?"""
+
+from collections.abc import Sequence
+
+from causal_assets.diagnostics.grading import below, diagnostic
+from causal_assets.types import Diagnostic, Estimate
+
+# Adjusted for the number of negative controls, so these are the shares of healthy studies that are flagged.
+FAIL_P = 0.01
+REVIEW_P = 0.05
+
+
+def negative_control(estimates: Sequence[Estimate]) -> Diagnostic:
+    """The smallest p-value over outcomes the treatment should not move, times their number (Bonferroni).
+
+    Source: Lipsitch, Tchetgen Tchetgen & Cohen (2010), Negative controls, Epidemiology 21(3).
+
+    Raises:
+        ValueError: no estimate.
+    """
+    if not estimates:
+        raise ValueError("estimates: expected at least one negative control")
+    worst = min(estimates, key=lambda e: e.p_value)
+    p = min(1.0, worst.p_value * len(estimates))
+    return diagnostic(
+        "negative_control",
+        below(p, review=REVIEW_P, fail=FAIL_P),
+        p,
+        f"{worst.outcome}, which the treatment should not move, moves by {worst.value:+.4g} "
+        f"(SE {worst.std_error:.3g}, p = {p:.2g} for the largest of {len(estimates)}).",
+        "Assume that the effect holds the same confounding; find what drives both, or randomise.",
+    )

@@ -1,0 +1,44 @@
+"""How far apart the arms were before treatment."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.moments import Moments, pseudo_inverse
+
+
+def _standardized(gap: Floats, variance: Floats) -> Floats:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gap == 0, 0.0, gap / np.sqrt(variance))
+
+
+def standardized_differences(control: Moments, treated: Moments) -> Floats:
+    """Treated minus control mean of each column (k,), in standard deviations averaged over the arms.
+
+    Infinite where two constants differ. Source: Austin (2009), Balance diagnostics, Statistics in Medicine 28(25).
+    """
+    variance = (np.diag(control.cov) + np.diag(treated.cov)) / 2
+    return _standardized(treated.mean - control.mean, variance)
+
+
+def omnibus(control: Moments, treated: Moments) -> float:
+    """P-value of one Wald test that all columns have equal means in both arms; collinear columns count once.
+
+    Source: Hansen & Bowers (2008), Covariate balance in simple, stratified and clustered studies, Stat. Science 23(2).
+    """
+    from scipy.stats import chi2
+
+    gap = treated.mean - control.mean
+    inverse, rank = pseudo_inverse(control.cov / control.n + treated.cov / treated.n)
+    return float(chi2.sf(gap @ inverse @ gap, rank)) if rank else 1.0
+
+
+def weighted_differences(x: ArrayLike, d: ArrayLike, weight: ArrayLike) -> Floats:
+    """Weighted treated minus control means of ``x`` (n, k), in standard deviations of the unweighted arms.
+
+    ``d`` (n,) is 0 or 1, ``weight`` (n,) as from ``overlap.weights``, or ones for the differences before weighting.
+    """
+    columns, treated, w = np.asarray(x, dtype=np.float64), np.asarray(d).astype(bool), np.asarray(weight)
+    means = [np.average(columns[arm], axis=0, weights=w[arm]) for arm in (~treated, treated)]
+    variance = (columns[~treated].var(axis=0, ddof=1) + columns[treated].var(axis=0, ddof=1)) / 2
+    return _standardized(means[1] - means[0], variance)

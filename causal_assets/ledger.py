@@ -1,0 +1,152 @@
+"""The append-only, hash-chained record of what was registered, read, decided and granted, in order.
+
+SQLite, apart from the warehouse: the ledger must outlive every rebuild of the tables and be readable while the
+engine's file is locked. Each entry's hash covers its content and the hash before it, so a later change of any entry
+breaks the chain from there on.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import dagster as dg
+
+GENESIS = "0" * 64
+_COLUMNS = "seq, at, kind, study, protocol, payload, previous, hash"
+
+
+class Kind(StrEnum):
+    """What an entry records."""
+
+    REGISTERED = "registered"
+    OUTCOMES_READ = "outcomes read"
+    DECIDED = "decided"
+    MANDATE_GRANTED = "mandate granted"
+    MANDATE_REVOKED = "mandate revoked"
+
+
+class NotRegisteredError(Exception):
+    """Outcomes were asked for under a protocol that is not registered."""
+
+
+class BrokenChainError(Exception):
+    """An entry of the ledger was changed after it was written."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the ledger."""
+
+    seq: int
+    at: str
+    kind: Kind
+    study: str
+    protocol: str
+    payload: dict[str, Any]
+    previous: str
+    hash: str
+
+
+class Ledger(dg.ConfigurableResource):
+    """The ledger of one home."""
+
+    path: str
+
+    def append(self, kind: Kind, study: str, protocol: str, payload: dict[str, Any] | None = None) -> Entry:
+        """Add one entry after the last one, atomically."""
+        with self._connect() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            last = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+            seq, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
+            at = datetime.now(UTC).isoformat(timespec="microseconds")
+            body = json.dumps(payload or {}, sort_keys=True)
+            digest = _digest(seq, at, kind, study, protocol, body, previous)
+            connection.execute(
+                f"INSERT INTO entries ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (seq, at, kind.value, study, protocol, body, previous, digest),
+            )
+            connection.execute("COMMIT")
+        return Entry(seq, at, kind, study, protocol, json.loads(body), previous, digest)
+
+    def append_if_new(self, kind: Kind, study: str, protocol: str, payload: dict[str, Any] | None = None) -> Entry:
+        """Add an entry unless the study's last one of this kind says the same, so that a rerun adds nothing."""
+        last = self.last(study, kind)
+        if last and last.protocol == protocol and last.payload == json.loads(json.dumps(payload or {})):
+            return last
+        return self.append(kind, study, protocol, payload)
+
+    def entries(self, study: str | None = None) -> list[Entry]:
+        """All entries in order, of one study or of all.
+
+        Raises:
+            BrokenChainError: an entry does not follow from the one before it.
+        """
+        with self._connect() as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM entries ORDER BY seq").fetchall()
+        previous, entries = GENESIS, []
+        for row in rows:
+            seq, at, kind, of_study, protocol, body, stated_previous, stated = row
+            if stated_previous != previous or stated != _digest(seq, at, kind, of_study, protocol, body, previous):
+                raise BrokenChainError(
+                    f"{self.path}: entry {seq} ({kind} of {of_study}) was changed after it was written"
+                )
+            previous = stated
+            if study in (None, of_study):
+                entries.append(
+                    Entry(seq, at, Kind(kind), of_study, protocol, json.loads(body), stated_previous, stated)
+                )
+        return entries
+
+    def last(self, study: str, *kinds: Kind) -> Entry | None:
+        """The study's latest entry of one of the kinds."""
+        found = [entry for entry in self.entries(study) if entry.kind in kinds]
+        return found[-1] if found else None
+
+    def registered(self) -> dict[str, Entry]:
+        """The current registration of every study."""
+        return {entry.study: entry for entry in self.entries() if entry.kind is Kind.REGISTERED}
+
+    def require_registration(self, study: str, protocol: str) -> Entry:
+        """Return the study's registration of exactly this protocol.
+
+        Raises:
+            NotRegisteredError: the protocol is not the one registered last.
+        """
+        entry = self.last(study, Kind.REGISTERED)
+        if entry is None or entry.protocol != protocol:
+            have = f"registered is {entry.protocol[:12]}" if entry else "nothing is registered"
+            raise NotRegisteredError(
+                f"{study}: outcomes may not be read under protocol {protocol[:12]}: {have}. "
+                f"Materialise {study}/registration first."
+            )
+        return entry
+
+    def require_mandate(self, study: str, protocol: str) -> Entry:
+        """Return the mandate to act on this protocol; every body that acts outward begins with this call.
+
+        Raises:
+            PermissionError: no mandate was granted for this protocol, or it was revoked.
+        """
+        entry = self.last(study, Kind.MANDATE_GRANTED, Kind.MANDATE_REVOKED)
+        if entry is None or entry.kind is Kind.MANDATE_REVOKED or entry.protocol != protocol:
+            raise PermissionError(f"{study}: no mandate to act under protocol {protocol[:12]}")
+        return entry
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, at TEXT, kind TEXT, study TEXT, "
+                "protocol TEXT, payload TEXT, previous TEXT, hash TEXT)"
+            )
+            yield connection
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()

@@ -1,0 +1,125 @@
+"""Everything a memo may say. The page is a function of these facts and of nothing else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from causal_assets.types import Decision, Diagnostic, Estimate, Role, Verdict
+
+
+class Reading(StrEnum):
+    """How far the primary estimate may be put into words."""
+
+    NONE = "nothing estimated"
+    NOT_AN_EFFECT = "a difference, not an effect"
+    UNCLEAR = "cannot be told from zero"
+    CLEAR = "clear of zero"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Why a study's comparison is an effect: in words, and what must hold for it. ``{...}`` are filled per study."""
+
+    words: str
+    assumptions: tuple[str, ...]
+
+
+NO_INTERFERENCE = "What one {unit} was given does not change the outcome of another."
+
+DESIGNS = {
+    "randomised experiment": Design(
+        words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. Before the "
+        "study the two groups therefore differ by chance only, and what differs afterwards is what being assigned "
+        "caused.",
+        assumptions=(
+            "Assignment was random, and no {unit} was moved, added or lost because of its arm.",
+            "The outcome is recorded in the same way in both arms.",
+            NO_INTERFERENCE,
+        ),
+    ),
+    "observational target trial": Design(
+        words="Nobody was assigned by chance. The study imitates the experiment one would have run: the same "
+        "eligibility and the same starting day for everyone, \u201c{treated}\u201d against \u201c{control}\u201d on "
+        "that day whatever happened later, and differences recorded before that day adjusted away. What was not "
+        "recorded is not adjusted.",
+        assumptions=(
+            "Whatever drove both the selection and the outcome was recorded before the starting day.",
+            "Every {unit} compared could have been in either arm.",
+            "Nothing else reached the treated {unit}s together with the intervention.",
+            NO_INTERFERENCE,
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoFacts:
+    """One study as its memo tells it.
+
+    ``unit`` is a singular noun ("household"); ``arms`` is (control, treated); times are ISO 8601. Values in ``truth``
+    and ``margins`` are in the outcome's own unit, per study unit; a margin (>= 0) is the largest fall a guardrail may
+    show, or the largest rise where the outcome is in ``harmed_by_increase``. ``profit`` is (value, low, high) in
+    dollars per treated unit. ``primary`` is None while no unit's window has passed. ``balance`` rows are (covariate,
+    standardised mean difference before, after adjustment or None); ``propensity`` is (bin edges, treated per bin,
+    control per bin).
+
+    Raises:
+        ValueError: a design without words, or an estimate without its profit.
+    """
+
+    study: str
+    design: str
+    question: str
+    intervention: str
+    population: str
+    unit: str
+    source: str
+    protocol_hash: str
+    registered_at: str
+    first_read_at: str | None
+    retrospective: bool
+    data_through: str
+    arms: tuple[str, str]
+    currency_outcomes: frozenset[str]
+    primary: Estimate | None
+    others: tuple[tuple[Role, Estimate], ...]
+    alternatives: tuple[Estimate, ...]
+    diagnostics: tuple[Diagnostic, ...]
+    decision: Decision
+    cost_per_unit: float
+    value_per_outcome: float
+    profit: tuple[float, float, float] | None
+    data_loss: tuple[tuple[str, int], ...]
+    rows_in: int
+    truth: Mapping[str, float]
+    what_would_change: tuple[str, ...]
+    margins: Mapping[str, float]
+    balance: tuple[tuple[str, float, float | None], ...]
+    harmed_by_increase: frozenset[str] = frozenset()
+    propensity: tuple[Sequence[float], Sequence[int], Sequence[int]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.design not in DESIGNS:
+            raise ValueError(f"{self.study}: design {self.design!r} has no words, allowed: {sorted(DESIGNS)}")
+        if (self.primary is None) is not (self.profit is None):
+            raise ValueError(f"{self.study}: primary and profit go together, got {self.primary} and {self.profit}")
+
+    @property
+    def reading(self) -> Reading:
+        """What the primary estimate may be called; a number nobody can identify is never called an effect."""
+        if self.primary is None:
+            return Reading.NONE
+        if self.decision.verdict in (Verdict.NOT_IDENTIFIED, Verdict.BLOCKED):
+            return Reading.NOT_AN_EFFECT
+        return Reading.UNCLEAR if self.primary.low <= 0 <= self.primary.high else Reading.CLEAR
+
+    @property
+    def common_level(self) -> float | None:
+        """The confidence level of all intervals, or None where they differ."""
+        levels = {estimate.level for _, estimate in self.outcomes}
+        return levels.pop() if len(levels) == 1 else None
+
+    @property
+    def outcomes(self) -> tuple[tuple[Role, Estimate], ...]:
+        """The primary estimate, if there is one, and all others with their roles."""
+        return ((Role.PRIMARY, self.primary), *self.others) if self.primary else self.others

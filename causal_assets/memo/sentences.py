@@ -1,0 +1,255 @@
+"""What the memo says in words. Every sentence is made of the facts, so that none can outlive its number."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from causal_assets.memo import words
+from causal_assets.memo.facts import DESIGNS, MemoFacts, Reading
+from causal_assets.types import Estimate, Role, Verdict
+
+ESTIMANDS = {
+    "ATE": "all {unit}s of the study",
+    "ITT": "all {unit}s of the study, as assigned",
+    "ATT": "the treated {unit}s",
+    "ATO": "the {unit}s for which either arm was plausible",
+}
+SCALES_TO_TREATED = frozenset({"ATE", "ITT", "ATT"})  # an overlap effect says nothing of all the treated
+
+
+class Tile(NamedTuple):
+    """One number of the answer: what it is, the number, how sure."""
+
+    label: str
+    value: str
+    note: str
+
+
+class Row(NamedTuple):
+    """One outcome of the table, as text."""
+
+    role: str
+    outcome: str
+    control_mean: str
+    value: str
+    interval: str
+    relative: str
+    p_value: str
+    reading: str
+    truth: str
+
+
+def headline(facts: MemoFacts) -> str:
+    """The verdict as one plain sentence."""
+    estimate, days = facts.primary, facts.decision.days_left
+    outcome = words.name(estimate.outcome) if estimate else "the outcome"
+    match facts.decision.verdict:
+        case Verdict.SHIP if facts.profit and estimate:
+            dollars = words.shower(money=True)
+            value, low, high = facts.profit
+            return (
+                f"Ship: the intervention is worth {dollars(value)} per {facts.unit} after its cost "
+                f"({words.level(estimate.level)} interval {words.interval(low, high, dollars)})."
+            )
+        case Verdict.KEEP_RUNNING if days:
+            return f"Keep running: {outcome} can be read for every {facts.unit} in {_days(days)}."
+        case Verdict.NOT_IDENTIFIED:
+            return f"Not identified: this data cannot say what the intervention did to {outcome}. Do not scale it."
+        case Verdict.BLOCKED:
+            return f"Blocked: the evidence fails a check without which nothing can be said about {outcome}."
+        case verdict:
+            return f"{verdict.capitalize()}: {_clause(facts)}{_but(facts)}."
+
+
+def _days(n: int) -> str:
+    return f"{n} day{'s' * (n != 1)}"
+
+
+def _clause(facts: MemoFacts) -> str:
+    estimate = facts.primary
+    if estimate is None:
+        return "there is no estimate yet"
+    outcome = words.name(estimate.outcome)
+    if facts.reading is not Reading.CLEAR:
+        return f"the effect on {outcome} cannot be told from zero"
+    show = words.shower(money=estimate.outcome in facts.currency_outcomes)
+    verb = "raised" if estimate.value > 0 else "lowered"
+    return f"the intervention {verb} {outcome} by {show(abs(estimate.value))} per {facts.unit}"
+
+
+def _but(facts: MemoFacts) -> str:
+    """Why an effect that is clear of zero is still not shipped."""
+    if facts.reading is not Reading.CLEAR or facts.profit is None:
+        return ""
+    _, low, high = facts.profit
+    if low > 0:
+        return ", but the study\u2019s rule is not met"
+    ends = words.interval(low, high, words.shower(money=True, sign=True))
+    return f"; after its cost that is worth {ends} per {facts.unit}"
+
+
+def answer(facts: MemoFacts) -> str:
+    """What was found out, with its uncertainty; a lift is claimed only where the study can tell one."""
+    estimate, unit, days = facts.primary, facts.unit, facts.decision.days_left
+    if estimate is None:
+        wait = f" To go: {_days(days)}." if days else ""
+        return f"Nothing has been estimated, because no {unit}\u2019s outcome window has passed yet.{wait}"
+    plain = words.shower(money=estimate.outcome in facts.currency_outcomes)
+    signed = words.shower(money=estimate.outcome in facts.currency_outcomes, sign=True)
+    level = f"{words.level(estimate.level)} interval"
+    match facts.reading:
+        case Reading.CLEAR:
+            found = (
+                f"{_clause(facts)} ({level} {words.interval(estimate.low, estimate.high, signed)}, "
+                f"{words.p_value(estimate.p_value)}). Without it the mean was {plain(estimate.control_mean)}."
+            )
+        case Reading.UNCLEAR:
+            found = (
+                f"{_clause(facts)}: the data fit anything from {words.span(estimate.low, estimate.high, plain)} "
+                f"per {unit} ({level})."
+            )
+        case _:
+            return _no_effect(facts, estimate)
+    early = f" This is not final; to go: {_days(days)}." if facts.decision.verdict is Verdict.KEEP_RUNNING else ""
+    return found[0].upper() + found[1:] + early
+
+
+def _no_effect(facts: MemoFacts, estimate: Estimate) -> str:
+    control, treated = facts.arms
+    show = words.shower(money=estimate.outcome in facts.currency_outcomes, sign=True)
+    values = sorted(e.value for e in (estimate, *facts.alternatives) if e.outcome == estimate.outcome)
+    found = f"Whether the intervention changed {words.name(estimate.outcome)} cannot be told from this data."
+    if len(values) == 1:
+        return f"{found} \u201c{treated}\u201d and \u201c{control}\u201d differ by {show(values[0])} per {facts.unit}."
+    sign = " Even its sign depends on the method." if values[0] < 0 < values[-1] else ""
+    return (
+        f"{found} The difference between \u201c{treated}\u201d and \u201c{control}\u201d is anything from "
+        f"{show(values[0])} to {show(values[-1])} per {facts.unit}, depending on how they are compared.{sign}"
+    )
+
+
+def truth(facts: MemoFacts, estimate: Estimate) -> str:
+    """The planted effect and whether the interval holds it; empty on real data."""
+    if estimate.outcome not in facts.truth:
+        return ""
+    planted = facts.truth[estimate.outcome]
+    where = "inside" if estimate.low <= planted <= estimate.high else "outside"
+    return f"{words.number(planted, money=estimate.outcome in facts.currency_outcomes, sign=True)}, {where}"
+
+
+def tiles(facts: MemoFacts) -> list[Tile]:
+    """The answer in business units; empty where nothing may be called an effect."""
+    if facts.primary is None or facts.profit is None or facts.reading is Reading.NOT_AN_EFFECT:
+        return []
+    estimate, unit, outcome = facts.primary, facts.unit, words.name(facts.primary.outcome)
+    level = words.level(estimate.level)
+    show = words.shower(money=estimate.outcome in facts.currency_outcomes, sign=True)
+    dollars = words.shower(money=True, sign=True)
+    found = [_tile(f"Effect on {outcome}, per {unit}", estimate.value, estimate.low, estimate.high, show, level)]
+    if estimate.estimand in SCALES_TO_TREATED:
+        n = estimate.n_treated
+        total = f"In total, over {n:,} treated {unit}s"
+        found.append(_tile(total, n * estimate.value, n * estimate.low, n * estimate.high, show, level))
+    if estimate.relative is not None and estimate.relative_low is not None and estimate.relative_high is not None:
+        label = "Relative lift" if facts.reading is Reading.CLEAR and estimate.value > 0 else "Relative difference"
+        ends = estimate.relative_low, estimate.relative_high
+        found.append(_tile(label, estimate.relative, *ends, words.percent, level))
+    profit = _tile(f"Profit per treated {unit}", *facts.profit, dollars, level)
+    return [*found, profit, _cost(facts, estimate)]
+
+
+def _tile(label: str, value: float, low: float, high: float, show: words.Show, level: str) -> Tile:
+    """The value where the interval is clear of zero, else the interval: a point would read as a finding."""
+    ends = words.interval(low, high, show)
+    if low <= 0 <= high:
+        return Tile(label, ends, f"{level} interval; cannot be told from zero")
+    return Tile(label, show(value), f"{level} interval {ends}")
+
+
+def _cost(facts: MemoFacts, estimate: Estimate) -> Tile:
+    """Cost per unit of outcome gained: cost over effect, the interval by the same division (exact: it is monotone)."""
+    dollars, cost = words.shower(money=True), facts.cost_per_unit
+    of = "$1 of " if estimate.outcome in facts.currency_outcomes else "unit of "
+    label, note = f"Cost per extra {of}{words.name(estimate.outcome)}", f"at {dollars(cost)} per treated {facts.unit}"
+    if estimate.low <= 0:
+        return Tile(label, "nothing gained" if estimate.high < 0 else "cannot be told", note)
+    ends = words.interval(cost / estimate.high, cost / estimate.low, dollars)
+    return Tile(label, dollars(cost / estimate.value), f"{words.level(estimate.level)} interval {ends}; {note}")
+
+
+def row(facts: MemoFacts, role: Role, estimate: Estimate) -> Row:
+    """One line of the table of outcomes."""
+    money = estimate.outcome in facts.currency_outcomes
+    signed = words.shower(money=money, sign=True)
+    return Row(
+        role=words.name(role),
+        outcome=words.name(estimate.outcome),
+        control_mean=words.number(estimate.control_mean, money=money),
+        value=signed(estimate.value),
+        interval=words.interval(estimate.low, estimate.high, signed)
+        + ("" if facts.common_level else f" ({words.level(estimate.level)})"),
+        relative="" if estimate.relative is None else words.percent(estimate.relative),
+        p_value=words.p_value(estimate.p_value),
+        reading=_row_reading(facts, role, estimate),
+        truth=truth(facts, estimate),
+    )
+
+
+def _row_reading(facts: MemoFacts, role: Role, estimate: Estimate) -> str:
+    zero_inside = estimate.low <= 0 <= estimate.high
+    if role is Role.GUARDRAIL and estimate.outcome in facts.margins:
+        return _guardrail(facts, estimate)
+    if role is Role.NEGATIVE_CONTROL:
+        return "still, as it should be" if zero_inside else "moves, though nothing should move it"
+    if zero_inside:
+        return "cannot be told from zero"
+    if facts.reading is Reading.NOT_AN_EFFECT:
+        return "differs; not shown to be an effect"
+    return "rose" if estimate.value > 0 else "fell"
+
+
+def _guardrail(facts: MemoFacts, estimate: Estimate) -> str:
+    rising, margin = estimate.outcome in facts.harmed_by_increase, facts.margins[estimate.outcome]
+    worst, best = (estimate.high, estimate.low) if rising else (-estimate.low, -estimate.high)  # as harm
+    state = "within" if worst < margin else "worse than" if best > margin else "not shown to be within"
+    allowed = words.number(margin, money=estimate.outcome in facts.currency_outcomes)
+    return f"{state} its margin, a {'rise' if rising else 'fall'} of {allowed}"
+
+
+def design(facts: MemoFacts) -> tuple[str, list[str]]:
+    """Why the comparison is an effect, and the assumptions under which it is."""
+    control, treated = facts.arms
+    chosen = DESIGNS[facts.design]
+
+    def fill(text: str) -> str:
+        return text.format(unit=facts.unit, control=control, treated=treated)
+
+    return fill(chosen.words), [fill(text) for text in chosen.assumptions]
+
+
+def sample(facts: MemoFacts, estimate: Estimate) -> str:
+    """Who is compared, how many of them, by which method, and whom the number speaks of."""
+    control, treated = facts.arms
+    whom = ESTIMANDS[estimate.estimand].format(unit=facts.unit) if estimate.estimand in ESTIMANDS else "its estimand"
+    return (
+        f"{estimate.n_treated:,} {facts.unit}s with \u201c{treated}\u201d, {estimate.n_control:,} with "
+        f"\u201c{control}\u201d. Method: {words.name(estimate.method)}. "
+        f"The number speaks of {whom} ({estimate.estimand})."
+    )
+
+
+def described(estimate: Estimate, money: bool) -> str:
+    """One estimate for a reader who cannot see the plot."""
+    show = words.shower(money=money, sign=True)
+    return f"{show(estimate.value)} ({words.interval(estimate.low, estimate.high, show)})"
+
+
+def registration(facts: MemoFacts) -> str:
+    """Which came first, the question or the look at its outcome."""
+    if facts.first_read_at is None:
+        return "Registered; its outcome has not been read."
+    first = datetime.fromisoformat(facts.registered_at) <= datetime.fromisoformat(facts.first_read_at)
+    if not first:
+        return "Exploratory: the outcome was read before the question was registered."
+    if facts.retrospective:
+        return "Retrospective: registered before this study read its outcome, on data that already held it."
+    return "Confirmatory: the question was registered before its outcome was read."

@@ -1,0 +1,171 @@
+"""A study's YAML as types, and the hashes that say which of its stages a change touches."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from datetime import date
+from typing import Annotated, Any, Literal
+
+import dagster as dg
+from pydantic import AfterValidator, Field, model_validator
+
+from causal_assets.types import Role
+
+# Names become columns and table names, so they are kept to what every engine accepts unquoted.
+NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+def _is_name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError(f"{value!r} is no name; allowed are lower-case letters, digits and _, starting with a letter")
+    return value
+
+
+def _is_day(value: str) -> str:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is no day; allowed is YYYY-MM-DD in quotes") from None
+    return value
+
+
+Name = Annotated[str, AfterValidator(_is_name)]
+Day = Annotated[str, AfterValidator(_is_day)]
+
+
+class Outcome(dg.Model, dg.Resolvable):
+    """What is measured after assignment: a metric summed over ``days`` days from the day of assignment on."""
+
+    name: Name
+    metric: str
+    days: Annotated[int, Field(gt=0)]
+    role: Literal["primary", "secondary", "guardrail", "negative_control"] = "secondary"
+    money: bool = False
+    harm: Literal["increase", "decrease"] | None = None
+    margin: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _guardrail_has_margin(self) -> "Outcome":
+        if (self.role == "guardrail") != (self.margin is not None and self.harm is not None):
+            raise ValueError(f"outcome {self.name}: margin and harm belong to a guardrail, and it needs both")
+        return self
+
+
+class Covariate(dg.Model, dg.Resolvable):
+    """What was known before assignment: a metric over windows of days relative to it, [from, to) with to <= 0.
+
+    ``sum`` adds the metric up, ``recency`` counts the days since its last and ``tenure`` since its first occurrence
+    (the window's length where there was none). ``from: null`` reaches back to the first day of data.
+    """
+
+    metric: str
+    windows: Annotated[list[list[int | None]], Field(min_length=1)]
+    statistic: Literal["sum", "recency", "tenure"] = "sum"
+    transform: Literal["none", "log1p"] = "none"
+
+    @model_validator(mode="after")
+    def _windows_end_before_assignment(self) -> "Covariate":
+        for window in self.windows:
+            if len(window) != 2 or window[1] is None:
+                raise ValueError(f"covariate {self.metric}: a window is [from, to], got {window}")
+            start, end = window
+            if end > 0:
+                raise ValueError(
+                    f"covariate {self.metric}: window {window} reaches past assignment; allowed is to <= 0, "
+                    "so that the last day read is the one before assignment"
+                )
+            if start is not None and start >= end:
+                raise ValueError(f"covariate {self.metric}: window {window} is empty; allowed is from < to")
+            if start is None and self.statistic == "recency":
+                raise ValueError(f"covariate {self.metric}: recency needs a bounded window, got {window}")
+        return self
+
+    def names(self) -> list[str]:
+        """One column name per window, such as ``spend_28_0`` for the 28 days before assignment."""
+        suffix = "" if self.statistic == "sum" else f"_{self.statistic}"
+        return [
+            f"{self.metric}{suffix}_{'all' if start is None else -start}_{-(end or 0)}" for start, end in self.windows
+        ]
+
+
+class Rule(dg.Model, dg.Resolvable):
+    """When to act, written before the outcome is read.
+
+    Incremental profit per treated unit is ``value_per_outcome`` x effect on the primary outcome - ``cost_per_unit``.
+    Ship if the lower end of its interval exceeds ``minimum_profit`` and every guardrail's interval stays inside its
+    margin; stop if its upper end does not reach ``minimum_profit`` or a guardrail is shown to be harmed; else hold.
+    """
+
+    value_per_outcome: float
+    cost_per_unit: Annotated[float, Field(ge=0)] = 0.0
+    minimum_profit: float = 0.0
+
+
+class Arms(dg.Model, dg.Resolvable):
+    """The two arms and the share of units planned for treatment."""
+
+    control: str
+    treatment: str
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class Protocol(dg.Model, dg.Resolvable):
+    """The fields that every design shares."""
+
+    question: str
+    intervention: str
+    source: Name
+    unit: str
+    program: str
+    arms: Arms
+    population: str | None = None
+    outcomes: Annotated[list[Outcome], Field(min_length=1)]
+    covariates: Annotated[list[Covariate], Field(default_factory=list)]
+    decision: Rule
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    plausible_effect: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _outcomes_fit_together(self) -> "Protocol":
+        primaries = [outcome.name for outcome in self.outcomes if outcome.role == "primary"]
+        if len(primaries) != 1:
+            raise ValueError(f"outcomes: exactly one must have role primary, got {primaries or 'none'}")
+        columns = [*(outcome.name for outcome in self.outcomes), *self.covariate_names]
+        repeated = sorted({name for name in columns if columns.count(name) > 1})
+        if repeated:
+            raise ValueError(f"outcomes and covariates: names must differ, got {repeated} twice")
+        return self
+
+    @property
+    def primary(self) -> Outcome:
+        """The outcome the decision rests on."""
+        return next(outcome for outcome in self.outcomes if outcome.role == "primary")
+
+    @property
+    def covariate_names(self) -> list[str]:
+        """Columns of the cohort that hold covariates, in order."""
+        return [name for covariate in self.covariates for name in covariate.names()]
+
+    @property
+    def longest_window(self) -> int:
+        """Days after assignment until every outcome of a unit is complete."""
+        return max(outcome.days for outcome in self.outcomes)
+
+    def role(self, outcome: str) -> Role:
+        """The role of a named outcome; the parts of the primary one are its course over time."""
+        return next((Role(o.role) for o in self.outcomes if o.name == outcome), Role.OVER_TIME)
+
+    def document(self, design: str) -> dict[str, Any]:
+        """The whole protocol as plain data."""
+        return {"design": design, **self.model_dump(mode="json")}
+
+
+def hash_of(document: Any) -> str:
+    """SHA-256 of plain data, independent of the order of its keys."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def stage_hash(document: dict[str, Any], fields: Iterable[str], method_version: str) -> str:
+    """Code version of a stage: the hash of the fields it reads and of its method's version, nothing else."""
+    return hash_of({"method": method_version, **{name: document.get(name) for name in fields}})[:12]

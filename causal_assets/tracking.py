@@ -1,0 +1,60 @@
+"""Each estimate as an MLflow run: parameters, metrics and the protocol and data it stands on."""
+
+import os
+from collections.abc import Sequence
+
+from causal_assets.home import Home
+from causal_assets.protocol import hash_of
+from causal_assets.types import Estimate, Role
+
+METRICS = ("value", "std_error", "low", "high", "p_value", "n_treated", "n_control", "control_mean")
+
+
+def log_estimates(
+    home: Home,
+    study: str,
+    design: str,
+    protocol: str,
+    findings: Sequence[tuple[Role, Estimate]],
+    plots: dict[str, str],
+) -> str | None:
+    """Log the primary estimate of a study as one run, all others as its metrics; returns the run id.
+
+    A run is identified by the hash of what it says: the same estimates under the same protocol are logged once.
+    ``plots`` maps file names to SVG text. Nothing to log (no primary estimate) gives None.
+    """
+    primary = next((estimate for role, estimate in findings if role is Role.PRIMARY), None)
+    if primary is None:
+        return None
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    home.mlflow.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(f"sqlite:///{home.mlflow / 'mlflow.db'}")
+    client = mlflow.MlflowClient()
+    found = client.get_experiment_by_name(study)
+    experiment = (
+        found.experiment_id
+        if found
+        else client.create_experiment(study, artifact_location=(home.mlflow / "artifacts" / study).as_uri())
+    )
+    version = hash_of([protocol, [[role, repr(estimate)] for role, estimate in findings]])
+    # A killed run stays unfinished and is not counted, so its successor logs again.
+    same = f"tags.data_version = '{version}' and attributes.status = 'FINISHED'"
+    if known := client.search_runs([experiment], same, max_results=1):
+        return known[0].info.run_id
+    with mlflow.start_run(experiment_id=experiment, run_name=f"{study}-{protocol[:8]}") as run:
+        mlflow.set_tags({"data_version": version, "protocol": protocol, "design": design})
+        mlflow.log_params({"outcome": primary.outcome, "estimand": primary.estimand, "method": primary.method})
+        mlflow.log_metrics({name: getattr(primary, name) for name in METRICS})
+        mlflow.log_metrics(
+            {
+                f"{role}.{estimate.outcome}.{end}": getattr(estimate, end)
+                for role, estimate in findings
+                if role in (Role.SECONDARY, Role.GUARDRAIL, Role.OVER_TIME, Role.NEGATIVE_CONTROL)
+                for end in ("value", "low", "high")
+            }
+        )
+        for name, svg in plots.items():
+            mlflow.log_text(svg, name)
+    return run.info.run_id

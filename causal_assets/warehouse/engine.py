@@ -1,0 +1,138 @@
+"""The only code that opens the engine."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+# Another process (dbt, a reader) may hold the file for a moment; longer than this is a mistake worth reporting.
+LOCK_TIMEOUT_SECONDS = 60.0
+# Every connection to one file in one process must be configured alike, so the configuration is stated once.
+# Extensions come as wheels or not at all: nothing is downloaded at run time.
+CONFIG: dict[str, Any] = {
+    "memory_limit": "2GB",
+    "autoinstall_known_extensions": False,
+}
+
+
+class Warehouse(dg.ConfigurableResource):
+    """One DuckDB file, opened per operation and closed again, so that dbt and readers find it free."""
+
+    path: str
+
+    @contextmanager
+    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file, and close it whatever happens.
+
+        Raises:
+            duckdb.IOException: the file stayed locked by another process for ``LOCK_TIMEOUT_SECONDS``.
+        """
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        connection = _open(self.path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the file for one atomic change: committed on success, rolled back on any error."""
+        with self.connect() as connection:
+            connection.begin()
+            try:
+                yield connection
+            except BaseException:
+                connection.rollback()
+                raise
+            connection.commit()
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Run one query and return its rows; meant for small results."""
+        with self.connect() as connection:
+            result = connection.execute(sql, parameters)
+            names = [column[0] for column in result.description]
+            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    def scalar(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """Run a query of one row and one column and return its value."""
+        (row,) = self.rows(sql, parameters)
+        (value,) = row.values()
+        return value
+
+    def arrays(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, Any]:
+        """Run one query and return its columns as NumPy arrays (masked where NULL)."""
+        with self.connect() as connection:
+            return connection.execute(sql, parameters).fetchnumpy()
+
+    def replace(self, table: str, select: str) -> int:
+        """Atomically make ``schema.table`` the result of ``select``; returns its row count."""
+        schema, _, _ = table.rpartition(".")
+        with self.transaction() as connection:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            connection.execute(f"CREATE OR REPLACE TABLE {table} AS {select}")
+            (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
+        return count
+
+    def tables(self, schema: str) -> set[str]:
+        """Names of the tables and views of one schema."""
+        rows = self.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = ?", [schema])
+        return {row["table_name"] for row in rows}
+
+    def columns(self, table: str) -> dict[str, str]:
+        """Column names of ``schema.table`` with their engine types, in order."""
+        return {row["column_name"]: row["column_type"] for row in self.rows(f"DESCRIBE {table}")}
+
+    def preview(self, table: str, limit: int = 5) -> str:
+        """The first rows of a table as a Markdown table."""
+        rows = self.rows(f"SELECT * FROM {table} LIMIT {limit}")
+        if not rows:
+            return "(no rows)"
+        lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+        lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
+        return "\n".join(lines)
+
+
+@contextmanager
+def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
+    """An in-memory engine, for work that belongs to no warehouse; spills to the system's temporary folder."""
+    connection = _open(":memory:")
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def identifier(name: str) -> str:
+    """Quote a name for SQL.
+
+    >>> identifier("day")
+    '"day"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """Quote a text for SQL.
+
+    >>> literal("it's")
+    "'it''s'"
+    """
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _open(path: str) -> duckdb.DuckDBPyConnection:
+    deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
+    while True:
+        try:
+            connection = duckdb.connect(path, config=CONFIG)
+            break
+        except duckdb.IOException as error:
+            if "lock" not in str(error).lower() or time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection

@@ -1,0 +1,92 @@
+"""The result tables: every estimate, diagnostic and decision with the protocol it stands on."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from causal_assets.types import Decision, Diagnostic, Estimate, Role, Status, Verdict
+from causal_assets.warehouse.engine import Warehouse
+
+_KEY = "study VARCHAR, protocol VARCHAR"
+DDL = f"""
+CREATE SCHEMA IF NOT EXISTS results;
+CREATE TABLE IF NOT EXISTS results.estimates ({_KEY}, role VARCHAR, outcome VARCHAR, estimand VARCHAR, method VARCHAR,
+    value DOUBLE, std_error DOUBLE, low DOUBLE, high DOUBLE, p_value DOUBLE, level DOUBLE, n_treated BIGINT,
+    n_control BIGINT, control_mean DOUBLE, relative DOUBLE, relative_low DOUBLE, relative_high DOUBLE);
+CREATE TABLE IF NOT EXISTS results.diagnostics ({_KEY}, name VARCHAR, status VARCHAR, value DOUBLE, threshold DOUBLE,
+    message VARCHAR, next_step VARCHAR);
+CREATE TABLE IF NOT EXISTS results.decisions ({_KEY}, design VARCHAR, verdict VARCHAR, grade VARCHAR, reasons VARCHAR[],
+    days_left BIGINT);
+"""
+Finding = tuple[Role, Estimate]
+
+
+def write_estimates(warehouse: Warehouse, study: str, protocol: str, findings: Sequence[Finding]) -> None:
+    """Replace the study's estimates."""
+    rows = [{"role": role.value, **asdict(estimate)} for role, estimate in findings]
+    _replace(warehouse, "estimates", study, protocol, rows)
+
+
+def write_diagnostics(warehouse: Warehouse, study: str, protocol: str, diagnostics: Sequence[Diagnostic]) -> None:
+    """Replace the study's diagnostics."""
+    _replace(warehouse, "diagnostics", study, protocol, [asdict(diagnostic) for diagnostic in diagnostics])
+
+
+def write_decision(warehouse: Warehouse, study: str, protocol: str, design: str, decision: Decision) -> None:
+    """Replace the study's decision."""
+    _replace(
+        warehouse,
+        "decisions",
+        study,
+        protocol,
+        [{"design": design, **asdict(decision), "reasons": list(decision.reasons)}],
+    )
+
+
+def read_estimates(warehouse: Warehouse, study: str) -> list[Finding]:
+    """The study's estimates with their roles, in the order written."""
+    return [(Role(row.pop("role")), Estimate(**row)) for row in _read(warehouse, "estimates", study)]
+
+
+def read_diagnostics(warehouse: Warehouse, study: str) -> list[Diagnostic]:
+    """The study's diagnostics, in the order written."""
+    rows = _read(warehouse, "diagnostics", study)
+    return [Diagnostic(**{**row, "status": Status(row["status"])}) for row in rows]
+
+
+def read_decision(warehouse: Warehouse, study: str) -> Decision:
+    """The study's decision.
+
+    Raises:
+        LookupError: none has been written.
+    """
+    rows = _read(warehouse, "decisions", study)
+    if not rows:
+        raise LookupError(f"{study}: no decision has been written; materialise {study}/decision")
+    del rows[0]["design"]
+    return Decision(**{**rows[0], "verdict": Verdict(rows[0]["verdict"]), "reasons": tuple(rows[0]["reasons"])})
+
+
+def primary(findings: Sequence[Finding]) -> Estimate | None:
+    """The estimate the decision rests on, if any unit's window has passed."""
+    return next((estimate for role, estimate in findings if role is Role.PRIMARY), None)
+
+
+def _replace(warehouse: Warehouse, table: str, study: str, protocol: str, rows: Sequence[dict[str, Any]]) -> None:
+    with warehouse.transaction() as connection:
+        connection.execute(DDL)
+        connection.execute(f"DELETE FROM results.{table} WHERE study = ?", [study])
+        for row in rows:
+            values = {"study": study, "protocol": protocol, **row}
+            marks = ", ".join("?" for _ in values)
+            connection.execute(
+                f"INSERT INTO results.{table} ({', '.join(values)}) VALUES ({marks})", [*values.values()]
+            )
+
+
+def _read(warehouse: Warehouse, table: str, study: str) -> list[dict[str, Any]]:
+    if table not in warehouse.tables("results"):
+        return []
+    return warehouse.rows(
+        f"SELECT * EXCLUDE (study, protocol) FROM results.{table} WHERE study = ? ORDER BY rowid", [study]
+    )

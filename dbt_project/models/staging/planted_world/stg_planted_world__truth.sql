@@ -1,0 +1,7 @@
+select
+    study,
+    outcome,
+    estimand,
+    segment,
+    value
+from {{ source('raw', 'planted_world__truth') }}

@@ -1,0 +1,33 @@
+{#
+  Raw rows of the event tables = events in unit_days + rows in this model. A purchase stands under two metrics, revenue
+  and purchases, and is counted under one. Returns the two totals when they differ.
+#}
+{% test every_raw_event_is_counted_or_set_aside(model, source_name, event_tables) %}
+with raw_rows as (
+    {% for event_table in event_tables %}
+    select count(*) as rows
+    from {{ source('raw', source_name ~ '__' ~ event_table) }}
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+),
+
+accounted_rows as (
+    select coalesce(sum(events), 0) as rows
+    from {{ ref('unit_days') }}
+    where source = '{{ source_name }}' and metric <> 'revenue'
+    union all
+    select coalesce(sum(rows), 0) as rows
+    from {{ model }}
+    where source = '{{ source_name }}' and table_name in ('{{ event_tables | join("', '") }}')
+),
+
+totals as (
+    select
+        (select sum(rows) from raw_rows) as raw_rows,
+        (select sum(rows) from accounted_rows) as accounted_rows
+)
+
+select *
+from totals
+where raw_rows <> accounted_rows
+{% endtest %}
