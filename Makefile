@@ -12,7 +12,7 @@ demo: .venv/runtime
 	$(BIN)/python -m causal_assets.demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 ui: .venv/runtime home/dagster/dagster.yaml
 	$(BIN)/dg dev

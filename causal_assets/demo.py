@@ -3,8 +3,6 @@
 import argparse
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import dagster as dg
 from rich.console import Console
@@ -44,15 +42,16 @@ class Progress(logging.Handler):
                 self.console.print(f"       {check.severity.value.lower():>8}  {check.check_name}: {check.description}")
 
 
-@contextmanager
-def listening(handler: logging.Handler) -> Iterator[None]:
-    """Hear Dagster's records without its own printing of every one of them."""
-    logger = logging.getLogger("dagster")
-    kept, logger.handlers = logger.handlers, [handler]
-    try:
-        yield
-    finally:
-        logger.handlers = kept
+def definitions_with(progress: Progress) -> dg.Definitions:
+    """All definitions, with a logger of our own in place of the printing of every event."""
+
+    @dg.logger
+    def shown(_: dg.InitLoggerContext) -> logging.Logger:
+        logger = logging.Logger("progress", logging.DEBUG)
+        logger.addHandler(progress)
+        return logger
+
+    return dg.Definitions.merge(defs(), dg.Definitions(loggers={"shown": shown}))
 
 
 def main() -> int:
@@ -63,11 +62,11 @@ def main() -> int:
     began = time.monotonic()
     console = Console()
     console.print("Loading definitions ...")
-    job = defs().get_job_def("main")
-    loaded = time.monotonic() - began
     progress = Progress(console)
-    config = {"ops": {"landing__planted_world": {"config": {"customers": size}}}}
-    with dg.DagsterInstance.get() as instance, listening(progress):
+    job = definitions_with(progress).resolve_job_def("main")
+    loaded = time.monotonic() - began
+    config = {"loggers": {"shown": {}}, "ops": {"landing__planted_world": {"config": {"customers": size}}}}
+    with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
     wall = time.monotonic() - began
     if not result.success:

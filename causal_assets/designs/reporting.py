@@ -174,13 +174,17 @@ def revoke(ledger: Ledger, study: str, protocol: str, decision: Decision) -> Non
 
 
 def lost_rows(warehouse: Warehouse, source: str) -> tuple[list[tuple[str, int]], int]:
-    """Rows of a source that were set aside, by reason, and rows delivered (duplicates are no loss)."""
+    """Rows of a source that were set aside, by reason, and rows delivered.
+
+    A duplicate, or a version that a restatement replaced, is no loss.
+    """
     where = f"source = {literal(source)}"
     lost = warehouse.rows(f"""
         SELECT 'quarantined: ' || regexp_replace(reason, ': [^:]*$', '') AS reason, count(*) AS n
         FROM raw.quarantine WHERE {where} GROUP BY ALL
         UNION ALL BY NAME
-        SELECT 'set aside: ' || reason AS reason, sum("rows")::BIGINT AS n FROM marts.data_loss WHERE {where} GROUP BY ALL
+        SELECT 'set aside: ' || reason AS reason, sum("rows")::BIGINT AS n FROM marts.data_loss
+        WHERE {where} AND reason <> 'superseded' GROUP BY ALL
         ORDER BY n DESC, reason""")
     rows_in = warehouse.scalar(
         f"SELECT coalesce(sum(rows_in - duplicates), 0)::BIGINT FROM raw.deliveries WHERE {where}"

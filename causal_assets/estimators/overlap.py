@@ -82,7 +82,7 @@ def _predict(x: Floats, d: NDArray[np.bool_], y: Floats, x_new: Floats) -> tuple
     centre, spread = x.mean(axis=0), x.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     x, x_new = (x - centre) / spread, (x_new - centre) / spread
-    logit = LogisticRegression(C=1 / (PENALTY * len(x)), solver="newton-cholesky", tol=1e-8).fit(x, d)
+    logit = LogisticRegression(C=1 / (PENALTY * len(x)), solver="newton-cholesky").fit(x, d)
     propensity = logit.predict_proba(x_new)[:, 1].clip(CLIP, 1 - CLIP)
     return propensity, _ridge(x[~d], y[~d], x_new), _ridge(x[d], y[d], x_new)
 

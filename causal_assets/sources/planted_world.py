@@ -11,7 +11,8 @@ What the naive answer would be, and why it is wrong (NAIVE-PLACEHOLDER)
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -25,11 +26,11 @@ FIRST_DAY = date(2025, 12, 29)  # a Monday
 DAYS = 98
 SCHEMA_CHANGE_WEEK = 7  # half-way, the web log gains `device`
 LATEST_ARRIVAL = 10  # days after which no event is still under way
-DELIVERY_WEEKS = (DAYS + LATEST_ARRIVAL + 6) // 7
 WINDOW = 28  # days over which every effect acts and is measured
 ENROLMENT_DAYS = (56, 69)  # 2026-02-23 .. 2026-03-08: the home page enrols a customer at the first visit
 WINBACK_DAY = 56  # 2026-02-23
 ADS_DAY = 63  # 2026-03-02
+ASSIGNMENT_WEEKS = (56, 63)  # the Mondays of the weeks in which customers are assigned
 AD_AUDIENCE_DAYS = (42, 55)  # visitors of these days are retargeted: all before any programme starts
 NEWSLETTER_DAYS = (7, 35, 63, 91)
 CUSTOMER_CHANGE_DAYS = (28, 56, 84)  # later, small deliveries of changed customers
@@ -242,48 +243,16 @@ class _Builder:
                 path = _text(stages / f"{stage}.parquet")
                 work.execute(f"COPY ({sql}) TO {path} (FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP})")
                 work.execute(f"CREATE TEMP VIEW {stage} AS FROM read_parquet({path})")
-            deliveries = _text(stages / "deliveries")
-            work.execute(
-                f"COPY ({_deliveries(self.world)}) TO {deliveries} (FORMAT parquet, PARTITION_BY (platform, week))"
-            )
-            work.execute(
-                f"CREATE TEMP VIEW deliveries AS FROM read_parquet({_text(stages / 'deliveries/*/*/*.parquet')},"
-                " hive_partitioning = true, hive_types = {'platform': VARCHAR, 'week': INT})"
-            )
-            rows = self._event_files(work) | self._other_files(work)
+            deliveries = stages / "deliveries"
+            partitioned = "(FORMAT parquet, PARTITION_BY (platform, week))"
+            work.execute(f"COPY ({_deliveries(self.world)}) TO {_text(deliveries)} {partitioned}")
+            rows: Counter[str] = Counter()
+            for table, day, form, sql in (*_event_files(deliveries), *_other_files(self.world.spillover)):
+                path = self.folder / table / f"{FIRST_DAY + timedelta(days=day)}.{form.suffix}"
+                path.parent.mkdir(exist_ok=True)
+                rows[table] += work.execute(f"COPY ({sql}) TO {_text(path)} ({form.options})").fetchall()[0][0]
         shutil.rmtree(stages)
-        return rows
-
-    def _event_files(self, work: DuckDBPyConnection) -> dict[str, int]:
-        formats = {"web": JSON_LINES, "app": PARQUET, "email": CSV, "ad": JSON_LINES}
-        return {
-            f"{platform}_events": sum(
-                self._file(work, f"{platform}_events", 7 * week, form, _event_rows(platform, week))
-                for week in range(DELIVERY_WEEKS)
-            )
-            for platform, form in formats.items()
-        }
-
-    def _other_files(self, work: DuckDBPyConnection) -> dict[str, int]:
-        rows = {"customers": self._file(work, "customers", 0, CSV, CUSTOMERS)}
-        for day in CUSTOMER_CHANGE_DAYS:
-            rows["customers"] += self._file(work, "customers", day, CSV, _changed_customers(day))
-        rows["identities"] = self._file(work, "identities", 0, PARQUET, IDENTITIES)
-        rows["assignments"] = sum(
-            self._file(work, "assignments", day, CSV, _assignments(day)) for day in range(0, DAYS, 7)
-        )
-        rows["ad_spend"] = sum(self._file(work, "ad_spend", day, CSV, _ad_spend(day)) for day in range(0, DAYS, 7))
-        rows["truth"] = self._file(work, "truth", DAYS, PARQUET, _truth(self.world.spillover))
-        return rows
-
-    def _file(self, work: DuckDBPyConnection, table: str, day: int, form: "_Format", sql: str) -> int:
-        """Write one ordered query as the delivery of ``day``; an empty one leaves no file. Returns the rows."""
-        path = self.folder / table / f"{FIRST_DAY + timedelta(days=day)}.{form.suffix}"
-        path.parent.mkdir(exist_ok=True)
-        count = work.execute(f"COPY ({sql}) TO {_text(path)} ({form.options})").fetchall()[0][0]
-        if not count:
-            path.unlink()
-        return count
+        return dict(rows)
 
 
 @dataclass(frozen=True)
@@ -296,6 +265,30 @@ PARQUET = _Format("parquet", "FORMAT parquet")
 CSV = _Format("csv", "FORMAT csv, HEADER true")
 # Lines are written as they are, because some must be broken: one column, no quoting, a delimiter that never occurs.
 JSON_LINES = _Format("jsonl", r"FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER E'\x01'")
+
+
+EVENT_FORMATS = {"web": JSON_LINES, "app": PARQUET, "email": CSV, "ad": JSON_LINES}
+
+
+def _event_files(deliveries: Path) -> Iterator[tuple[str, int, _Format, str]]:
+    """Table, day of delivery, format and ordered query of every weekly event file."""
+    for platform, form in EVENT_FORMATS.items():
+        for folder in sorted(deliveries.glob(f"platform={platform}/week=*")):
+            week = int(folder.name.removeprefix("week="))
+            yield f"{platform}_events", 7 * week, form, _event_rows(platform, week, folder)
+
+
+def _other_files(spillover: float) -> Iterator[tuple[str, int, _Format, str]]:
+    """Table, day of delivery, format and ordered query of every other file."""
+    yield "customers", 0, CSV, CUSTOMERS
+    for day in CUSTOMER_CHANGE_DAYS:
+        yield "customers", day, CSV, _changed_customers(day)
+    yield "identities", 0, PARQUET, IDENTITIES
+    for day in ASSIGNMENT_WEEKS:
+        yield "assignments", day, CSV, _assignments(day)
+    for day in range(0, DAYS, 7):
+        yield "ad_spend", day, CSV, _ad_spend(day)
+    yield "truth", DAYS, PARQUET, _truth(spillover)
 
 
 def _regions(multipliers: tuple[float, ...]) -> str:
@@ -508,13 +501,13 @@ def _deliveries(world: PlantedWorld) -> str:
           OR (version = 'broken' AND uniform('broken', key, 0) < {world.malformed})"""
 
 
-def _event_rows(platform: str, week: int) -> str:
+def _event_rows(platform: str, week: int, folder: Path) -> str:
     """The rows of one platform's weekly file, in the order of their arrival."""
     rows = {"web": _web_rows(week), "app": APP_ROWS, "email": EMAIL_ROWS, "ad": AD_ROWS}[platform]
     # Equal rows of the order are exact copies of each other, so any order of them gives the same bytes.
     return f"""{rows}
-        FROM deliveries LEFT JOIN regions USING (region)
-        WHERE platform = '{platform}' AND week = {week} ORDER BY received_at, key, version"""
+        FROM read_parquet({_text(folder / "*.parquet")}, hive_partitioning = false) LEFT JOIN regions USING (region)
+        ORDER BY received_at, key, version"""
 
 
 def _iso(column: str) -> str:

@@ -15,7 +15,7 @@ def test_an_effect_on_the_targeted_products_passes(estimated):
 
 
 def test_a_share_outside_zero_and_one_and_a_zero_total_are_refused(estimated):
-    with pytest.raises(ValueError, match="strictly between 0 and 1, got 1.2"):
+    with pytest.raises(ValueError, match="a share strictly between 0 and 1"):
         specificity(estimated(1, 1), estimated(1, 1), 1.2)
     with pytest.raises(ValueError, match="exactly zero"):
         specificity(estimated(1, 1), estimated(0, 1), 0.3)

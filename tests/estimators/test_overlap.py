@@ -1,4 +1,5 @@
 from functools import cache
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy.stats import binomtest
 from causal_assets.diagnostics.negative_control import negative_control
 from causal_assets.diagnostics.overlap import overlap
 from causal_assets.estimators.moments import Moments
-from causal_assets.estimators.overlap import effect, effective_sample_size, fit_nuisances, weights
+from causal_assets.estimators.overlap import Estimand, effect, effective_sample_size, fit_nuisances, weights
 from causal_assets.estimators.randomized import difference_in_means
 from causal_assets.types import Status
 
@@ -46,7 +47,7 @@ def _truth(estimand):
 @pytest.fixture(scope="module")
 def simulated():
     """Estimates of every seed by (estimand, outcome), and the naive differences of the first outcome."""
-    results = {(estimand, outcome): [] for estimand in ("ATO", "ATT") for outcome in OUTCOMES}
+    results = {(estimand, outcome): [] for estimand in get_args(Estimand) for outcome in OUTCOMES}
     naive = []
     for seed in range(SEEDS):
         x, d, y, unit = _world(seed)
@@ -210,7 +211,7 @@ def test_an_unknown_estimand_and_a_constant_outcome_are_refused(one):
     x, d, y, unit = one
     nuisances = fit_nuisances(x, d, np.ones_like(y), unit, seed=1)
     with pytest.raises(ValueError, match=r"estimand: expected one of \('ATO', 'ATT'\), got 'ATE'"):
-        effect(nuisances, d, y, unit, estimand="ATE", outcome="y")
+        effect(nuisances, d, y, unit, estimand=cast(Any, "ATE"), outcome="y")
     with pytest.raises(ValueError, match="spend: the effect needs a positive variance"):
         effect(nuisances, d, np.ones_like(y), unit, estimand="ATO", outcome="spend")
 

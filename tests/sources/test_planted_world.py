@@ -256,7 +256,7 @@ def test_truth_of_the_winback_is_what_the_mailed_bought_beyond_the_placebo_world
 def test_differences_between_randomised_arms_lie_within_three_standard_errors_of_truth(
     seed: int, effects: dict[str, float], land: Callable[[PlantedWorld], Landed]
 ):
-    landed = land(PlantedWorld(customers=2_000, seed=seed, **effects))
+    landed = land(replace(WORLD, customers=2_000, seed=seed, **effects))
     for program, outcome, estimand, event, value in (
         ("personalised_home_page", "revenue_28d", "ATE", "purchase", "sum(usd)"),
         ("personalised_home_page", "purchases_28d", "ATE", "purchase", "count(*)"),
@@ -273,8 +273,7 @@ def test_truth_of_the_placebo_world_is_zero(placebo: Landed):
 
 
 def test_spillover_shrinks_the_difference_between_the_arms_by_its_truth(land: Callable[[PlantedWorld], Landed]):
-    lifts = {"home_conversion_lift": 1.0, "home_visit_lift": 0.3}
-    landed = land(PlantedWorld(customers=4_000, spillover=0.5, **lifts))
+    landed = land(replace(WORLD, spillover=0.5, home_conversion_lift=1.0, home_visit_lift=0.3))
     effect, leaked = (landed.truth("personalised_home_page", "revenue_28d", e) for e in ("ATE", "spillover"))
     difference, error = landed.difference("personalised_home_page")
     assert leaked / effect == pytest.approx(0.5, abs=0.05)
@@ -469,5 +468,7 @@ def test_arms_are_logged_as_assigned_and_exposure_as_served(landed: Landed):
     assert landed.one("""
         SELECT bool_and(assigned_at::TIMESTAMP::DATE BETWEEN '2026-02-23' AND '2026-03-08') FROM assignments
         WHERE program = 'personalised_home_page'""")
-    assert landed.db.execute("SELECT DISTINCT arm, assigned_at::TIMESTAMP::VARCHAR FROM assignments"
-                             " WHERE program = 'winback_email'").fetchall() == [("mailed", "2026-02-23 00:00:00")]  # fmt: skip
+    mailed = landed.db.execute("""
+        SELECT DISTINCT arm, assigned_at::TIMESTAMP::VARCHAR FROM assignments WHERE program = 'winback_email'
+    """).fetchall()
+    assert mailed == [("mailed", "2026-02-23 00:00:00")]
