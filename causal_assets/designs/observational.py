@@ -17,7 +17,7 @@ from causal_assets.protocol import Day
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier
-from causal_assets.warehouse.queries.cohorts import co_interventions, cohort, units_at_risk
+from causal_assets.warehouse.queries.cohorts import EARLIER, co_interventions, cohort, units_at_risk
 from causal_assets.warehouse.queries.windows import Window, covariate_windows, window_sums
 from causal_assets.warehouse.results import Finding
 
@@ -110,7 +110,14 @@ class ObservationalStudy(Study):
         return self._units(self.time_zero)
 
     def _units(self, as_of: str) -> str:
-        return units_at_risk(self.source, self.program, self.active_metric, self.time_zero, as_of)
+        return units_at_risk(
+            self.source, self.program, self.active_metric, self.time_zero, as_of, self.co_interventions
+        )
+
+    @property
+    def covariate_names(self) -> list[str]:
+        """The covariates declared and, where other treatments are named, how many a unit had before."""
+        return [*super().covariate_names, *([EARLIER] if self.co_interventions else [])]
 
     def begins(self) -> str:
         """Outcomes begin at time zero."""
@@ -311,23 +318,19 @@ class ObservationalStudy(Study):
 
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
         """Standardised mean differences before weighting and, once propensities exist, after it."""
+        from causal_assets.estimators.balance import weighted_differences
         from causal_assets.estimators.overlap import weights
 
         scored = "scores" in warehouse.tables(study)
-        columns = _listed(self.covariate_names)
         source = f"{study}.cohort" + (f" JOIN {study}.scores USING (unit_id)" if scored else "")
-        wanted = f"treated, {columns}" + (", propensity" if scored else "")
+        wanted = f"treated, {_listed(self.covariate_names)}" + (", propensity" if scored else "")
         data = warehouse.arrays(f"SELECT {wanted} FROM {source} ORDER BY unit_id")
-        treated = data["treated"]
-        weight = weights(data["propensity"], treated, self.estimand) if scored else None
-        return [
-            (
-                name,
-                _smd(data[name], treated, np.ones(len(treated))),
-                None if weight is None else _smd(data[name], treated, weight),
-            )
-            for name in self.covariate_names
-        ]
+        x, treated = np.stack([data[name] for name in self.covariate_names], axis=1), data["treated"]
+        before = weighted_differences(x, treated, np.ones(len(treated)))
+        if not scored:
+            return [(name, float(b), None) for name, b in zip(self.covariate_names, before, strict=True)]
+        after = weighted_differences(x, treated, weights(data["propensity"], treated, self.estimand))
+        return [(n, float(b), float(a)) for n, b, a in zip(self.covariate_names, before, after, strict=True)]
 
     def propensity(self, warehouse: Warehouse, study: str) -> reporting.Propensity | None:
         """Units per propensity bin and arm."""
@@ -348,10 +351,3 @@ def _as_sample(data: dict[str, Any], covariates: Sequence[str], outcomes: Sequen
     x = np.stack([np.asarray(data[name], dtype=np.float64) for name in covariates], axis=1)
     y = {name: np.asarray(data[name], dtype=np.float64) for name in outcomes}
     return Sample(x, np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"]))
-
-
-def _smd(values: Floats, treated: NDArray[np.bool_], weight: Floats) -> float:
-    """Difference of weighted means in units of the unweighted pooled standard deviation."""
-    means = [np.average(values[arm], weights=weight[arm]) for arm in (treated, ~treated)]
-    spread = np.sqrt((values[treated].var(ddof=1) + values[~treated].var(ddof=1)) / 2)
-    return float((means[0] - means[1]) / spread) if spread > 0 else 0.0

@@ -86,7 +86,7 @@ class RandomizedExperiment(Study):
         from causal_assets.diagnostics.several_arms import several_arms
         from causal_assets.diagnostics.skew import skew
         from causal_assets.diagnostics.srm import srm
-        from causal_assets.estimators.joint import joint_difference_p_value
+        from causal_assets.estimators.balance import omnibus
 
         counts = self.arm_counts(warehouse, study)
         planned = {self.arms.control: 1 - self.arms.share, self.arms.treatment: self.arms.share}
@@ -95,7 +95,7 @@ class RandomizedExperiment(Study):
         if self.covariates:
             arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
             differences = {name: before for name, before, _ in self.balance(warehouse, study)}
-            found.append(randomized_balance(differences, joint_difference_p_value(arms[False][0], arms[True][0])))
+            found.append(randomized_balance(differences, omnibus(arms[False][0], arms[True][0])))
         primary = results.primary(findings)
         assert primary is not None  # the graph asks for diagnostics of an estimate only
         rows = warehouse.rows(
@@ -107,13 +107,14 @@ class RandomizedExperiment(Study):
 
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
         """Standardised mean differences of the covariates; nothing is weighted, so there is no after."""
+        from causal_assets.estimators.balance import standardized_differences
+
         if not self.covariates:
             return []
         arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
         (control, names), (treated, _) = arms[False], arms[True]
-        spread = np.sqrt((np.diag(control.cov) + np.diag(treated.cov)) / 2)
-        difference = (treated.mean - control.mean) / np.where(spread > 0, spread, 1.0)
-        return [(name, float(value), None) for name, value in zip(names, difference, strict=True)]
+        differences = standardized_differences(control, treated)
+        return [(name, float(value), None) for name, value in zip(names, differences, strict=True)]
 
 
 def read_arms(warehouse: Warehouse, relation: str) -> dict[bool, tuple[Moments, list[str]]]:

@@ -93,7 +93,8 @@ def fit_nuisances(
     """Propensity by logistic regression, outcomes by ridge regression in each arm, all cross-fitted.
 
     ``x`` (n, k) are covariates as of assignment, ``d`` (n,) is 0 or 1, ``y`` (n, m) or (n,) outcomes that share one
-    propensity model, ``unit`` (n,) labels. Folds are drawn over units, stratified by treatment, ``repeats`` times.
+    propensity model, ``unit`` (n,) labels. Folds are drawn over units, stratified by treatment, ``repeats`` times; they
+    depend on ``seed`` and on the sorted labels, not on the order of rows.
 
     Raises:
         ValueError: lengths that differ, a NaN or infinite entry, a unit in both arms, fewer units in an arm than folds.
@@ -105,13 +106,13 @@ def fit_nuisances(
     if not np.isfinite(covariates).all():
         raise ValueError(f"x: columns {np.flatnonzero(~np.isfinite(covariates).all(axis=0)).tolist()} hold NaN or inf")
     propensity = np.empty((repeats, len(treated)))
-    control, effect_arm = np.empty((2, repeats, *outcomes.shape))
+    expected = np.empty((2, repeats, *outcomes.shape))
     for r, fold in enumerate(_splits(treated, code, folds, repeats, seed)):
         for k in range(folds):
             out = fold == k
             fitted = _predict(covariates[~out], treated[~out], outcomes[~out], covariates[out])
-            propensity[r, out], control[r, out], effect_arm[r, out] = fitted
-    return Nuisances(propensity, control, effect_arm)
+            propensity[r, out], expected[0, r, out], expected[1, r, out] = fitted
+    return Nuisances(propensity, control=expected[0], treated=expected[1])
 
 
 def weights(propensity: Floats, d: ArrayLike, estimand: Estimand) -> Floats:

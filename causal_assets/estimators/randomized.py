@@ -43,10 +43,11 @@ def difference_in_means(
     """Treated minus control mean of column 0, adjusted for the other columns by a regression of its own in each arm.
 
     The covariates, measured before assignment, shift each arm's mean to the covariate means of both arms together:
-    mu_a = ybar_a + (xbar - xbar_a)' b_a. The covariance of (mu_control, mu_treated) is the residual variance of each
-    arm plus b' Sigma b / n, since xbar is itself estimated. Without covariates this is Welch's t test exactly; degrees
-    of freedom are Welch-Satterthwaite's. Constant or collinear covariates are dropped by pseudo-inverse within the
-    arm, and do not count in its degrees of freedom. Values are in the outcome's unit, counts are units.
+    mu_a = ybar_a + (xbar - xbar_a)' b_a. The covariance of (mu_control, mu_treated) is that of a prediction in each
+    arm at xbar, plus b' Sigma b / n, since xbar is itself estimated. Without covariates this is Welch's t test
+    exactly; degrees of freedom are Welch-Satterthwaite's. Constant or collinear covariates are dropped by
+    pseudo-inverse within the arm, and do not count in its degrees of freedom. Values are in the outcome's unit, counts
+    are units.
 
     Source: Lin (2013), Agnostic notes on regression adjustments to experimental data, Ann. Appl. Stat. 7(1).
 

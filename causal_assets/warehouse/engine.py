@@ -78,8 +78,8 @@ class Warehouse(dg.ConfigurableResource):
         return count
 
     def tables(self, schema: str) -> set[str]:
-        """Names of the tables and views of one schema."""
-        rows = self.rows("SELECT table_name FROM information_schema.tables WHERE table_schema = ?", [schema])
+        """Names of the tables of one schema (views, which information_schema would bind one by one, are left out)."""
+        rows = self.rows("SELECT table_name FROM duckdb_tables() WHERE schema_name = ?", [schema])
         return {row["table_name"] for row in rows}
 
     def columns(self, table: str) -> dict[str, str]:

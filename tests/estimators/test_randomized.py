@@ -30,7 +30,8 @@ def _fit(rows, d, columns=(0, 1, 2), **options):
 @pytest.mark.parametrize("share", [0.5, 0.1])
 @pytest.mark.parametrize("truth", [0.5, 0.0])
 def test_the_planted_effect_is_recovered_with_honest_errors(columns, share, truth):
-    results = [_fit(*_experiment(seed, share, truth), columns=columns) for seed in range(SEEDS)]
+    first = 0 if truth else SEEDS  # the placebo twin has draws of its own
+    results = [_fit(*_experiment(first + seed, share, truth), columns=columns) for seed in range(SEEDS)]
     errors = np.array([r.value - truth for r in results])
     assert abs(errors.mean()) / errors.std() < 0.15
     assert 0.93 < np.mean([r.std_error for r in results]) / errors.std() < 1.07

@@ -22,12 +22,28 @@ GROUP BY unit_id
 HAVING CAST(min(assigned_at) AS DATE) BETWEEN {literal(first)} AND {literal(last)}"""
 
 
-def units_at_risk(source: str, program: str, active_metric: str, time_zero: str, as_of: str) -> str:
+# Column of the observational cohort: ln(1 + other treatments received before).
+EARLIER = "earlier_co_interventions"
+
+
+def units_at_risk(
+    source: str, program: str, active_metric: str, time_zero: str, as_of: str, others: Sequence[str] = ()
+) -> str:
     """Units active before ``as_of`` and never assigned before ``time_zero``: treated on that day, or not.
 
     Nothing here depends on the future of a unit; ``later_on``, the day of a later assignment, is carried along for
-    falsification only. ``as_of`` is the day covariates are read at: time zero, or an earlier placebo date.
+    falsification only. ``as_of`` is the day covariates are read at: time zero, or an earlier placebo date. With other
+    programmes, what a unit had of them before is a covariate.
     """
+    earlier = ""
+    if others:
+        listed = ", ".join(literal(other) for other in others)
+        earlier = f"""
+    (
+        SELECT ln(1 + count(*)) FROM marts.assignments AS o
+        WHERE o.source = {literal(source)} AND o.program IN ({listed}) AND o.unit_id = a.unit_id
+            AND o.assigned_at < {literal(as_of)}
+    ) AS {EARLIER},"""
     return f"""
 WITH activity AS (
     SELECT unit_id, min(day) AS first_day FROM marts.unit_days
@@ -46,7 +62,7 @@ assigned AS (
 SELECT
     a.unit_id,
     coalesce(s.first_on = DATE {literal(time_zero)}, false) AS treated,
-    s.later_on,
+    s.later_on,{earlier}
     DATE {literal(as_of)} AS assigned_on,
     CAST({literal(as_of)} AS TIMESTAMP) AS assigned_at,
     1 AS arms
