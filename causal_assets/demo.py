@@ -8,8 +8,8 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from causal_assets.defs.warehouse.landing import DEMO_CUSTOMERS
 from causal_assets.definitions import defs
+from causal_assets.defs.warehouse.landing import DEMO_CUSTOMERS
 from causal_assets.home import Home
 from causal_assets.warehouse.engine import Warehouse
 

@@ -14,6 +14,7 @@ from causal_assets.designs import reporting
 from causal_assets.designs.study import SHARED_CHECKS, Study
 from causal_assets.estimators.overlap import Nuisances
 from causal_assets.protocol import Day
+from causal_assets.scaffold import TemplateScaffolder
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier
@@ -27,6 +28,9 @@ NAIVE, DID = "naive difference in means", "2x2 difference-in-differences"
 NEVER, LATER = "controls never treated later", "controls treated later"
 # Ten bins: enough to see where the arms stop overlapping, few enough to read.
 PROPENSITY_BINS = 10
+
+# A split of the controls into fewer than this says nothing about the study.
+FEWEST_CONTROLS = 50
 
 Floats = NDArray[np.float64]
 
@@ -62,8 +66,9 @@ class Sample:
         return Sample(self.x[kept], self.treated[kept], outcomes, self.unit[kept])
 
 
+@dg.scaffold_with(TemplateScaffolder)
 class ObservationalStudy(Study):
-    """Units at risk on one day, treated that day or not; overlap-weighted effect by cross-fitted augmented weighting."""
+    """Units at risk on one day, treated that day or not; their effect by cross-fitted augmented weighting."""
 
     design: ClassVar[str] = "observational target trial"
     randomised: ClassVar[bool] = False
@@ -72,13 +77,14 @@ class ObservationalStudy(Study):
         "specificity", *SHARED_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
-        "source", "program", "arms", "population", "covariates", "time_zero", "active_metric", "controls",
-        "placebo_date", "outcomes",
+        "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
+        "active_metric", "controls", "placebo_date", "outcomes",
     )  # fmt: skip
 
     time_zero: Day
-    active_metric: str
+    active_metric: str | None = None
     controls: Annotated[Literal["at_risk"], BeforeValidator(_at_risk_only)] = "at_risk"
+    attributes: Annotated[list[str], Field(default_factory=list)]
     co_interventions: Annotated[list[str], Field(default_factory=list)]
     placebo_date: Day | None = None
     specificity: Specificity | None = None
@@ -93,7 +99,7 @@ class ObservationalStudy(Study):
             latest = str(date.fromisoformat(self.time_zero) - timedelta(days=self.primary.days))
             if self.placebo_date > latest:
                 raise ValueError(
-                    f"placebo_date: {self.placebo_date} is too late; its window of {self.primary.days} days must end by "
+                    f"placebo_date: {self.placebo_date} is too late; its {self.primary.days} days must end by "
                     f"time_zero, allowed is up to {latest}"
                 )
         if self.specificity is not None:
@@ -119,6 +125,11 @@ class ObservationalStudy(Study):
         """The covariates declared and, where other treatments are named, how many a unit had before."""
         return [*super().covariate_names, *([EARLIER] if self.co_interventions else [])]
 
+    @property
+    def cohort_attributes(self) -> list[str]:
+        """Attributes to adjust for, besides those of the population's filter."""
+        return sorted({*super().cohort_attributes, *self.attributes})
+
     def begins(self) -> str:
         """Outcomes begin at time zero."""
         return self.time_zero
@@ -126,7 +137,8 @@ class ObservationalStudy(Study):
     def population_in_words(self) -> str:
         """Who was at risk, when."""
         where = f", where {self.population}" if self.population else ""
-        return f"every {self.unit} active before {self.time_zero} and never treated before that day{where}"
+        known = "known" if self.active_metric is None else f"with {self.active_metric}"
+        return f"every {self.unit} {known} before {self.time_zero} and never treated before that day{where}"
 
     def extra_windows(self) -> list[Window]:
         """The primary metric just before, for the difference-in-differences."""
@@ -141,7 +153,7 @@ class ObservationalStudy(Study):
             *covariate_windows(self.covariates),
             Window(self.primary.name, self.primary.metric, 0, self.primary.days),
         ]
-        sql = cohort(self._units(self.placebo_date), self.source, windows, [], None)
+        sql = cohort(self._units(self.placebo_date), self.source, windows, self.attributes, None)
         warehouse.replace(f"{study}.placebo", f"SELECT * FROM ({sql}) ORDER BY unit_id")
 
     # --- outcomes and estimates -----------------------------------------------------------------------------------
@@ -215,28 +227,45 @@ class ObservationalStudy(Study):
             "ORDER BY unit_id"
         )["later"]
         groups = {NEVER: ~future, LATER: future}
-        fewest = 50  # below this a split of the controls says nothing
+        if min((kept & ~sample.treated).sum() for kept in groups.values()) < FEWEST_CONTROLS:
+            return []
         return [
             self._effect(sample.where(sample.treated | kept), self.primary.name, method)
             for method, kept in groups.items()
-            if (kept & ~sample.treated).sum() >= fewest
         ]
 
     def _placebo(self, warehouse: Warehouse, study: str) -> list[Finding]:
         if self.placebo_date is None:
             return []
-        columns = [*self.covariate_names, self.primary.name]
+        columns = [*self.covariate_names, *self.attributes, self.primary.name]
         data = warehouse.arrays(f"SELECT unit_id, treated, {_listed(columns)} FROM {study}.placebo ORDER BY unit_id")
-        sample = _as_sample(data, self.covariate_names, [self.primary.name])
+        sample = self._as_sample(data, [self.primary.name])
         return [(Role.PLACEBO, self._effect(sample, self.primary.name, f"placebo date {self.placebo_date}"))]
 
     def _sample(self, warehouse: Warehouse, study: str, outcomes: Sequence[str]) -> Sample:
         """Rows leave the engine here: the learners need them, one row per unit with its covariates and outcomes."""
+        known = _listed([BEFORE, *self.covariate_names, *self.attributes], "c")
         data = warehouse.arrays(
-            f"SELECT c.unit_id, c.treated, c.{BEFORE}, {_listed(self.covariate_names, 'c')}, {_listed(outcomes, 'o')} "
+            f"SELECT c.unit_id, c.treated, {known}, {_listed(outcomes, 'o')} "
             f"FROM {study}.cohort AS c JOIN {study}.outcomes AS o USING (unit_id) ORDER BY c.unit_id"
         )
-        return _as_sample(data, self.covariate_names, [*outcomes, BEFORE])
+        return self._as_sample(data, [*outcomes, BEFORE])
+
+    def _as_sample(self, data: dict[str, Any], outcomes: Sequence[str]) -> Sample:
+        y = {name: np.asarray(data[name], dtype=np.float64) for name in outcomes}
+        x = self._adjusted_for(data)[1]
+        return Sample(x, np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"]))
+
+    def _adjusted_for(self, data: dict[str, Any]) -> tuple[list[str], Floats]:
+        """Names (k) and columns (n, k): the covariates, then one column per level of each attribute but its first."""
+        names = list(self.covariate_names)
+        columns = [np.asarray(data[name], dtype=np.float64) for name in names]
+        for attribute in self.attributes:
+            values = np.ma.filled(data[attribute], "unknown").astype(str)
+            for level in np.unique(values)[1:]:
+                names.append(f"{attribute}={level}")
+                columns.append((values == level).astype(np.float64))
+        return names, np.stack(columns, axis=1)
 
     def _write_scores(self, warehouse: Warehouse, study: str, sample: Sample, nuisances: Nuisances) -> None:
         """Keep the propensity of every unit: overlap and balance are read from it."""
@@ -250,7 +279,7 @@ class ObservationalStudy(Study):
     # --- evidence -------------------------------------------------------------------------------------------------
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """Balance, overlap, other treatments, and whether the answer survives a change of method, group, date or product."""
+        """Balance, overlap, other treatments; does the answer survive another method, group, date or product?"""
         from causal_assets.diagnostics.balance import weighted_balance
         from causal_assets.diagnostics.bracket import bracket
         from causal_assets.diagnostics.comparison_groups import comparison_groups
@@ -280,7 +309,7 @@ class ObservationalStudy(Study):
 
     def _scored(self, warehouse: Warehouse, study: str) -> tuple[Floats, NDArray[np.bool_]]:
         data = warehouse.arrays(
-            f"SELECT s.propensity, c.treated FROM {study}.scores AS s JOIN {study}.cohort AS c USING (unit_id) ORDER BY unit_id"
+            f"SELECT propensity, treated FROM {study}.scores JOIN {study}.cohort USING (unit_id) ORDER BY unit_id"
         )
         return data["propensity"], data["treated"]
 
@@ -323,14 +352,14 @@ class ObservationalStudy(Study):
 
         scored = "scores" in warehouse.tables(study)
         source = f"{study}.cohort" + (f" JOIN {study}.scores USING (unit_id)" if scored else "")
-        wanted = f"treated, {_listed(self.covariate_names)}" + (", propensity" if scored else "")
+        wanted = f"treated, {_listed([*self.covariate_names, *self.attributes])}" + (", propensity" if scored else "")
         data = warehouse.arrays(f"SELECT {wanted} FROM {source} ORDER BY unit_id")
-        x, treated = np.stack([data[name] for name in self.covariate_names], axis=1), data["treated"]
+        (names, x), treated = self._adjusted_for(data), data["treated"]
         before = weighted_differences(x, treated, np.ones(len(treated)))
         if not scored:
-            return [(name, float(b), None) for name, b in zip(self.covariate_names, before, strict=True)]
+            return [(name, float(b), None) for name, b in zip(names, before, strict=True)]
         after = weighted_differences(x, treated, weights(data["propensity"], treated, self.estimand))
-        return [(n, float(b), float(a)) for n, b, a in zip(self.covariate_names, before, after, strict=True)]
+        return [(n, float(b), float(a)) for n, b, a in zip(names, before, after, strict=True)]
 
     def propensity(self, warehouse: Warehouse, study: str) -> reporting.Propensity | None:
         """Units per propensity bin and arm."""
@@ -345,9 +374,3 @@ class ObservationalStudy(Study):
 def _listed(columns: Sequence[str], table: str | None = None) -> str:
     prefix = f"{table}." if table else ""
     return ", ".join(f"{prefix}{identifier(column)}" for column in columns)
-
-
-def _as_sample(data: dict[str, Any], covariates: Sequence[str], outcomes: Sequence[str]) -> Sample:
-    x = np.stack([np.asarray(data[name], dtype=np.float64) for name in covariates], axis=1)
-    y = {name: np.asarray(data[name], dtype=np.float64) for name in outcomes}
-    return Sample(x, np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"]))

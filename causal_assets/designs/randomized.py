@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import dagster as dg
 import numpy as np
 from pydantic import model_validator
 
 from causal_assets.designs.study import SHARED_CHECKS, Study
 from causal_assets.estimators.moments import Moments
 from causal_assets.protocol import Day
+from causal_assets.scaffold import TemplateScaffolder
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, literal
@@ -17,6 +19,7 @@ from causal_assets.warehouse.queries.moments import arm_moments
 from causal_assets.warehouse.results import Finding
 
 
+@dg.scaffold_with(TemplateScaffolder)
 class RandomizedExperiment(Study):
     """Arms assigned at random within a period; difference in means, adjusted for what was known before (CUPED)."""
 
@@ -52,10 +55,8 @@ class RandomizedExperiment(Study):
 
     def write_outcomes(self, warehouse: Warehouse, study: str) -> None:
         """Take the study's own rows of the shared moments: one row per arm."""
-        warehouse.replace(
-            f"{study}.outcomes",
-            f"SELECT * FROM studies.moments WHERE study = {literal(study)} AND protocol = {literal(self.protocol_hash)}",
-        )
+        own = f"study = {literal(study)} AND protocol = {literal(self.protocol_hash)}"
+        warehouse.replace(f"{study}.outcomes", f"SELECT * FROM studies.moments WHERE {own}")
 
     def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
         """Adjusted effects on every outcome, the unadjusted one of the primary beside it."""

@@ -25,7 +25,7 @@ SEVERITY = {Status.REVIEW: dg.AssetCheckSeverity.WARN, Status.FAIL: dg.AssetChec
 WHAT_WOULD_CHANGE = {
     True: ("A longer run or a larger share in treatment, if the interval still holds what would change the decision.",),
     False: (
-        "A randomised next wave: hold out 10-20% of the eligible units by chance, and this comparison becomes an experiment.",
+        "A randomised next wave: hold out 10-20% of the eligible by chance, and this comparison becomes an experiment.",
         "A record of how units were chosen, so that the selection can be modelled instead of guessed.",
     ),
 }
@@ -95,7 +95,8 @@ def estimate_result(study: Study, findings: Sequence[Finding], figures: dict[str
 
     lines = ["| role | outcome | estimand | method | effect | interval | p |", "|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {role} | {e.outcome} | {e.estimand} | {e.method} | {e.value:.4g} | [{e.low:.4g}, {e.high:.4g}] | {e.p_value:.2g} |"
+        f"| {role} | {e.outcome} | {e.estimand} | {e.method} | {e.value:.4g} | [{e.low:.4g}, {e.high:.4g}] "
+        f"| {e.p_value:.2g} |"
         for role, e in findings
     ]
     primary = results.primary(findings)

@@ -99,6 +99,11 @@ class Study(Protocol, dg.Component):
         return [*outcome_windows(self.outcomes), *course_windows(self.primary)]
 
     @property
+    def cohort_attributes(self) -> list[str]:
+        """Attributes that the cohort carries: those the population's filter mentions."""
+        return [name for name in filter_columns(self.population) if name not in self.covariate_names]
+
+    @property
     def money_outcomes(self) -> list[str]:
         """Outcome columns that are money; the primary one's course is what the primary one is."""
         declared = [outcome.name for outcome in self.outcomes if outcome.money]
@@ -171,7 +176,7 @@ class Study(Protocol, dg.Component):
 
         @dg.asset(
             **spec("outcomes", outcome_fields, ["cohort", "registration", MOMENTS, MARTS[0], MARTS[3]]),
-            description="What the cohort did after assignment, in the study's windows; read under a registered protocol only.",
+            description="What the cohort did after assignment; read under a registered protocol only.",
             kinds={"duckdb"},
         )
         def outcomes(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
@@ -229,7 +234,7 @@ class Study(Protocol, dg.Component):
         @dg.asset(
             **spec("mandate", ("decision",), ["decision", "registration"]),
             output_required=False,
-            description="The right to act. Materialises only when the decision allows it; what acts asks the ledger too.",
+            description="The right to act. Materialises only when the decision allows it; what acts asks the ledger.",
         )
         def mandate(warehouse: Warehouse, ledger: Ledger) -> Iterator[dg.MaterializeResult]:
             if results.read_decision(warehouse, study).allows_action:
@@ -260,8 +265,7 @@ class Study(Protocol, dg.Component):
         self._validate_against_data(warehouse, file)
         windows = [*covariate_windows(self.covariates), *self.extra_windows()]
         population = parse_filter(self.population, self.known_columns(warehouse)) if self.population else None
-        attributes = [name for name in filter_columns(self.population) if name not in self.covariate_names]
-        sql = cohort(self.units(), self.source, windows, attributes, population)
+        sql = cohort(self.units(), self.source, windows, self.cohort_attributes, population)
         warehouse.replace(f"{study}.cohort", f"SELECT * FROM ({sql}) ORDER BY unit_id")
         for arm, share in self.arm_counts(warehouse, study).items():
             if share == 0:
@@ -279,6 +283,10 @@ class Study(Protocol, dg.Component):
         for field, value in given.items():
             if value not in metrics:
                 raise dg.Failure(f"{file}: {field}: unknown metric {value!r}; allowed are {sorted(metrics)}")
+        attributes = known("attribute", "marts.unit_attributes")
+        for name in self.cohort_attributes:
+            if name not in attributes:
+                raise dg.Failure(f"{file}: unknown attribute {name!r}; allowed are {sorted(attributes)}")
         programs = known("program", "marts.assignments")
         if self.program not in programs:
             raise dg.Failure(f"{file}: program: unknown program {self.program!r}; allowed are {sorted(programs)}")

@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from causal_assets.home import Home
+from causal_assets.scaffold import TemplateScaffolder
 from causal_assets.sources.contract import TableContract
 from causal_assets.sources.landing import Delivery, RawTable, find_deliveries, load, replay
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
@@ -39,6 +40,7 @@ class RawConfig(dg.Config):
     replay: bool = Field(default=False, description="Put quarantined rows through their contract again.")
 
 
+@dg.scaffold_with(TemplateScaffolder)
 class Source(dg.Component, dg.Model, dg.Resolvable):
     """Raw tables from one source, named after the folder of its YAML file.
 
@@ -50,7 +52,7 @@ class Source(dg.Component, dg.Model, dg.Resolvable):
     folder: str | None = None
     package: str | None = None
     database: Database | None = None
-    deps: list[str] = []
+    deps: Annotated[list[str], Field(default_factory=list)]
 
     @model_validator(mode="after")
     def _one_origin(self) -> "Source":

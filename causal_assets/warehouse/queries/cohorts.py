@@ -27,29 +27,36 @@ EARLIER = "earlier_co_interventions"
 
 
 def units_at_risk(
-    source: str, program: str, active_metric: str, time_zero: str, as_of: str, others: Sequence[str] = ()
+    source: str, program: str, active_metric: str | None, time_zero: str, as_of: str, others: Sequence[str] = ()
 ) -> str:
-    """Units active before ``as_of`` and never assigned before ``time_zero``: treated on that day, or not.
+    """Units known before ``as_of`` and never assigned before ``time_zero``: treated on that day, or not.
 
-    Nothing here depends on the future of a unit; ``later_on``, the day of a later assignment, is carried along for
-    falsification only. ``as_of`` is the day covariates are read at: time zero, or an earlier placebo date. With other
-    programmes, what a unit had of them before is a covariate.
+    Known means active in ``active_metric``, or with any attribute where that is None. Nothing here depends on the
+    future of a unit; ``later_on``, the day of a later assignment, is carried along for falsification only. ``as_of`` is
+    the day covariates are read at: time zero, or an earlier placebo date. With other programmes, what a unit had of
+    them before is a covariate.
     """
+    if active_metric is None:
+        first_known = (
+            f"SELECT unit_id, min(CAST(known_at AS DATE)) AS first_day FROM marts.unit_attributes "
+            f"WHERE source = {literal(source)}"
+        )
+    else:
+        first_known = (
+            f"SELECT unit_id, min(day) AS first_day FROM marts.unit_days "
+            f"WHERE source = {literal(source)} AND metric = {literal(active_metric)}"
+        )
     earlier = ""
     if others:
         listed = ", ".join(literal(other) for other in others)
         earlier = f"""
     (
         SELECT ln(1 + count(*)) FROM marts.assignments AS o
-        WHERE o.source = {literal(source)} AND o.program IN ({listed}) AND o.unit_id = a.unit_id
+        WHERE o.source = {literal(source)} AND o.program IN ({listed}) AND o.unit_id = k.unit_id
             AND o.assigned_at < {literal(as_of)}
     ) AS {EARLIER},"""
     return f"""
-WITH activity AS (
-    SELECT unit_id, min(day) AS first_day FROM marts.unit_days
-    WHERE source = {literal(source)} AND metric = {literal(active_metric)}
-    GROUP BY unit_id
-),
+WITH known AS ({first_known} GROUP BY unit_id),
 assigned AS (
     SELECT
         unit_id,
@@ -60,15 +67,15 @@ assigned AS (
     GROUP BY unit_id
 )
 SELECT
-    a.unit_id,
+    k.unit_id,
     coalesce(s.first_on = DATE {literal(time_zero)}, false) AS treated,
     s.later_on,{earlier}
     DATE {literal(as_of)} AS assigned_on,
     CAST({literal(as_of)} AS TIMESTAMP) AS assigned_at,
     1 AS arms
-FROM activity AS a
+FROM known AS k
 LEFT JOIN assigned AS s USING (unit_id)
-WHERE a.first_day < {literal(as_of)} AND coalesce(s.first_on >= {literal(time_zero)}, true)"""
+WHERE k.first_day < {literal(as_of)} AND coalesce(s.first_on >= {literal(time_zero)}, true)"""
 
 
 def cohort(
