@@ -2,7 +2,11 @@
 
 import argparse
 import logging
+import os
+import sys
 import time
+from contextlib import redirect_stdout
+from pathlib import Path
 
 import dagster as dg
 from rich.console import Console
@@ -11,7 +15,11 @@ from rich.table import Table
 from causal_assets.definitions import defs
 from causal_assets.defs.warehouse.landing import DEMO_CUSTOMERS
 from causal_assets.home import Home
+from causal_assets.types import Verdict
 from causal_assets.warehouse.engine import Warehouse
+
+# Where the output goes to a file, lines are as wide as the closing table needs.
+PLAIN_WIDTH = 150
 
 
 class Progress(logging.Handler):
@@ -60,13 +68,15 @@ def main() -> int:
     parser.add_argument("--customers", type=int, default=DEMO_CUSTOMERS, help="size of the planted world")
     size = parser.parse_args().customers
     began = time.monotonic()
-    console = Console()
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     console.print("Loading definitions ...")
     progress = Progress(console)
     job = definitions_with(progress).resolve_job_def("main")
     loaded = time.monotonic() - began
     config = {"loggers": {"shown": {}}, "ops": {"landing__planted_world": {"config": {"customers": size}}}}
-    with dg.DagsterInstance.get() as instance:
+    # What dbt prints is kept in its own log; here a line per step says enough.
+    with dg.DagsterInstance.get() as instance, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         result = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
     wall = time.monotonic() - began
     if not result.success:
@@ -85,14 +95,16 @@ def summary() -> Table:
     home = Home.current()
     table = Table(title="What the studies say", show_lines=True)
     for heading in ("study", "design", "effect on primary outcome", "planted truth", "evidence", "decision", "memo"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("study", "decision"))
     for row in Warehouse(path=str(home.published)).rows(SUMMARY):
         effect = "nothing to estimate yet"
         if row["value"] is not None:
             effect = f"{row['outcome']}\n{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+        if row["verdict"] in (Verdict.NOT_IDENTIFIED, Verdict.BLOCKED):
+            effect = f"none shown; as a mere difference,\n{effect}"
         truth = "-" if row["truth"] is None else f"{row['truth']:+.2f}"
         evidence = f"grade {row['grade']}\n{row['passed']} pass, {row['review']} review, {row['failed']} fail"
-        memo = str(home.memos / f"{row['study']}.html")
+        memo = os.path.relpath(home.memos / f"{row['study']}.html")
         table.add_row(row["study"], row["design"], effect, truth, evidence, row["verdict"], memo)
     return table
 

@@ -81,6 +81,8 @@ class ObservationalStudy(Study):
         "active_metric", "controls", "placebo_date", "outcomes",
     )  # fmt: skip
 
+    outcome_grain: ClassVar[str] = "one row per unit whose windows have passed"
+
     time_zero: Day
     active_metric: str | None = None
     controls: Annotated[Literal["at_risk"], BeforeValidator(_at_risk_only)] = "at_risk"

@@ -101,6 +101,7 @@ def _published(studies: Sequence[str]) -> dg.AssetsDefinition:
         group_name="studies",
         kinds={"duckdb"},
         deps=[dg.AssetKey([study, "memo"]) for study in studies],
+        metadata={"grain": "one file, whole"},
         description="The results as one file that readers may open at any time; swapped whole.",
     )
     def published(warehouse: Warehouse) -> dg.MaterializeResult:
@@ -137,6 +138,7 @@ def publish(warehouse: Warehouse, target: Path, tables: Sequence[str]) -> None:
     kinds={"duckdb"},
     partitions_def=DAILY,
     deps=[dg.AssetKey(["marts", "unit_days"])],
+    metadata={"grain": "one row per source, day and metric"},
     description="Units, events and value per source and metric of one day: the volume a person looks at first.",
     check_specs=[dg.AssetCheckSpec("day_is_not_empty", asset=DAILY_TOTALS)],
 )

@@ -30,6 +30,8 @@ class RandomizedExperiment(Study):
         "source", "program", "arms", "population", "covariates", "enrolled_from", "enrolled_to",
     )  # fmt: skip
 
+    outcome_grain: ClassVar[str] = "one row per arm: counts, means and covariances"
+
     enrolled_from: Day
     enrolled_to: Day
     estimand: Literal["ATE"] = "ATE"

@@ -27,6 +27,7 @@ from causal_assets.warehouse.queries.windows import Window, course_windows, cova
 from causal_assets.warehouse.results import Finding
 
 MARTS = [dg.AssetKey(["marts", name]) for name in ("unit_days", "assignments", "unit_attributes", "coverage")]
+TRUTH = dg.AssetKey(["marts", "planted_truth"])
 MOMENTS = dg.AssetKey(["studies", "study_moments"])
 # Schemas that belong to the warehouse; a study's tables live in the schema of its own name.
 RESERVED = {"raw", "reference", "staging", "intermediate", "marts", "studies", "results", "main", "landing"}
@@ -43,6 +44,7 @@ class Study(Protocol, dg.Component):
     estimand: str
     checks: ClassVar[tuple[str, ...]]
     cohort_fields: ClassVar[tuple[str, ...]]
+    outcome_grain: ClassVar[str]
 
     @model_validator(mode="after")
     def _population_is_a_condition(self) -> "Study":
@@ -139,14 +141,14 @@ class Study(Protocol, dg.Component):
     def _graph(self, study: str, file: str) -> Iterator[dg.AssetsDefinition]:
         document, protocol = self.protocol_document, self.protocol_hash
 
-        def spec(stage: str, fields: Sequence[str], deps: Sequence[str | dg.AssetKey]) -> dict[str, Any]:
+        def spec(stage: str, fields: Sequence[str], deps: Sequence[str | dg.AssetKey], grain: str) -> dict[str, Any]:
             return {
                 "key": dg.AssetKey([study, stage]),
                 "group_name": study,
                 "deps": [dg.AssetKey([study, dep]) if isinstance(dep, str) else dep for dep in deps],
                 "code_version": stage_hash(document, ["design", *fields], METHODS.get(stage, "1")),
                 "tags": {"causal_assets/study": study, "causal_assets/stage": stage},
-                "metadata": {"question": self.question, "protocol file": file},
+                "metadata": {"question": self.question, "grain": grain, "protocol file": file},
             }
 
         def check_specs(stage: str, names: Sequence[str], *, blocking: bool) -> list[dg.AssetCheckSpec]:
@@ -155,7 +157,8 @@ class Study(Protocol, dg.Component):
         outcome_fields = (*self.cohort_fields, "outcomes", "arms")
 
         @dg.asset(
-            **spec("registration", list(document), []), description="The protocol, written before its outcome is read."
+            **spec("registration", list(document), [], "one entry of the ledger per protocol"),
+            description="The protocol, written before its outcome is read.",
         )
         def registration(ledger: Ledger) -> dg.MaterializeResult:
             entry = ledger.append_if_new(Kind.REGISTERED, study, protocol, document)
@@ -165,7 +168,7 @@ class Study(Protocol, dg.Component):
             )
 
         @dg.asset(
-            **spec("cohort", self.cohort_fields, MARTS),
+            **spec("cohort", self.cohort_fields, MARTS, "one row per unit"),
             description="Units with arm and covariates as known before assignment. Grain: one row per unit.",
             kinds={"duckdb"},
             check_specs=check_specs("cohort", COHORT_CHECKS, blocking=True),
@@ -175,7 +178,9 @@ class Study(Protocol, dg.Component):
             return reporting.cohort_result(self, warehouse, study)
 
         @dg.asset(
-            **spec("outcomes", outcome_fields, ["cohort", "registration", MOMENTS, MARTS[0], MARTS[3]]),
+            **spec(
+                "outcomes", outcome_fields, ["cohort", "registration", MOMENTS, MARTS[0], MARTS[3]], self.outcome_grain
+            ),
             description="What the cohort did after assignment; read under a registered protocol only.",
             kinds={"duckdb"},
         )
@@ -186,7 +191,12 @@ class Study(Protocol, dg.Component):
             return reporting.table_result(warehouse, f"{study}.outcomes")
 
         @dg.asset(
-            **spec("estimate", (*outcome_fields, "level", "estimand"), ["cohort", "outcomes"]),
+            **spec(
+                "estimate",
+                (*outcome_fields, "level", "estimand"),
+                ["cohort", "outcomes"],
+                "one row per role, outcome and method",
+            ),
             description="Effects with intervals: primary, secondary, guardrails, course over time, alternatives.",
             kinds={"python", "mlflow"},
         )
@@ -201,7 +211,12 @@ class Study(Protocol, dg.Component):
             return reporting.estimate_result(self, findings, figures)
 
         @dg.asset(
-            **spec("evidence", (*outcome_fields, "plausible_effect", "estimand"), ["estimate", "cohort"]),
+            **spec(
+                "evidence",
+                (*outcome_fields, "plausible_effect", "estimand"),
+                ["estimate", "cohort"],
+                "one row per check",
+            ),
             description="What the estimate was put through: every check with its number and threshold.",
             check_specs=check_specs("evidence", self.checks, blocking=False),
         )
@@ -212,7 +227,7 @@ class Study(Protocol, dg.Component):
             return reporting.evidence_result(self.checks, found)
 
         @dg.asset(
-            **spec("decision", (*outcome_fields, "decision"), ["evidence", "estimate"]),
+            **spec("decision", (*outcome_fields, "decision"), ["evidence", "estimate"], "one row per study"),
             description="What the protocol's rule says, given estimate and evidence.",
         )
         def decision(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
@@ -232,7 +247,7 @@ class Study(Protocol, dg.Component):
             return reporting.decision_result(taken)
 
         @dg.asset(
-            **spec("mandate", ("decision",), ["decision", "registration"]),
+            **spec("mandate", ("decision",), ["decision", "registration"], "one entry of the ledger while it stands"),
             output_required=False,
             description="The right to act. Materialises only when the decision allows it; what acts asks the ledger.",
         )
@@ -248,7 +263,8 @@ class Study(Protocol, dg.Component):
             **spec(
                 "memo",
                 list(document),
-                ["decision", "evidence", "estimate", "cohort", dg.AssetKey(["marts", "planted_truth"])],
+                ["decision", "evidence", "estimate", "cohort", TRUTH],
+                "one page per study",
             ),
             description="The page a decision-maker reads.",
             kinds={"html"},

@@ -22,11 +22,19 @@ ENGINE_TYPES: dict[str, str] = {
 COMPATIBLE: dict[str, tuple[str, ...]] = {
     "text": ("VARCHAR", "UUID", "ENUM"),
     "integer": ("BIGINT", "INTEGER", "SMALLINT", "TINYINT", "UBIGINT", "UINTEGER", "USMALLINT", "UTINYINT", "HUGEINT"),
-    "number": ("DOUBLE", "FLOAT", "DECIMAL", "BIGINT", "INTEGER", "SMALLINT", "TINYINT"),
     "boolean": ("BOOLEAN",),
-    "date": ("DATE", "TIMESTAMP"),
-    "timestamp": ("TIMESTAMP", "DATE"),
+    "timestamp": ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE"),
 }
+COMPATIBLE["number"] = ("DOUBLE", "FLOAT", "DECIMAL", *COMPATIBLE["integer"])
+COMPATIBLE["date"] = COMPATIBLE["timestamp"]
+
+
+def accepts(contract_type: ColumnType, delivered: str, *, typed: bool) -> bool:
+    """Whether a column of an engine type may hold the contract's type; one not typed may hold anything as text."""
+    if delivered == "VARCHAR" and not typed:
+        return True
+    kind, _, rest = delivered.partition("(")  # DECIMAL(10,2) and ENUM('a') say more than their type, and [] is a list
+    return kind in COMPATIBLE[contract_type] and not rest.endswith("]")
 
 
 class Column(dg.Model, dg.Resolvable):
@@ -39,15 +47,19 @@ class Column(dg.Model, dg.Resolvable):
 
     def typed(self, delivered: str, kind: str) -> str:
         """SQL that turns a delivered value of an engine type into the contract's, or NULL where it cannot."""
+        value = f"TRY_CAST({delivered} AS {ENGINE_TYPES[self.type]})"
+        text = kind == "VARCHAR"
         if self.type == "number":  # NaN and infinity are no measurements
-            return f"CASE WHEN isfinite(TRY_CAST({delivered} AS DOUBLE)) THEN TRY_CAST({delivered} AS DOUBLE) END"
-        if kind == ENGINE_TYPES[self.type]:
-            return delivered
-        if self.type == "integer" and kind == "VARCHAR":  # a plain cast would round 12.5 to 13
-            return f"CASE WHEN regexp_full_match({delivered}, '[+-]?[0-9]+') THEN TRY_CAST({delivered} AS BIGINT) END"
-        if self.type == "timestamp" and kind == "VARCHAR":  # an offset is converted; a naive time is read as UTC
-            return f"(TRY_CAST({delivered} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
-        return f"TRY_CAST({delivered} AS {ENGINE_TYPES[self.type]})"
+            return f"CASE WHEN isfinite({value}) THEN {value} END"
+        if self.type == "integer" and text:  # a plain cast would round 12.5 to 13
+            return f"CASE WHEN regexp_full_match({delivered}, '[+-]?[0-9]+') THEN {value} END"
+        if self.type == "date":  # a plain cast would drop the time of day, and read 'infinity' as a day
+            return f"CASE WHEN isfinite({value}) AND TRY_CAST({delivered} AS TIMESTAMP) = {value} THEN {value} END"
+        if self.type == "timestamp":
+            if text:  # an offset is converted; a naive time is read as UTC
+                value = f"(TRY_CAST({delivered} AS TIMESTAMPTZ) AT TIME ZONE 'UTC')"
+            return f"CASE WHEN isfinite({value}) THEN {value} END"
+        return delivered if kind == ENGINE_TYPES[self.type] else value
 
     def broken(self, name: str, delivered: str, typed: str) -> str | None:
         """SQL for the first way in which a value breaks the contract (NULL if none), or None if it cannot."""
@@ -76,7 +88,7 @@ class TableContract(dg.Model, dg.Resolvable):
 
     grain: str
     columns: Annotated[dict[str, Column], Field(min_length=1)]
-    key: list[str] = []
+    key: Annotated[list[str], Field(default_factory=list)]
 
     @model_validator(mode="after")
     def _key_names_required_columns(self) -> "TableContract":
@@ -98,7 +110,13 @@ class TableContract(dg.Model, dg.Resolvable):
         """Hash of everything the contract says."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
+    @property
+    def raw_columns(self) -> dict[str, str]:
+        """Columns of the raw table with their engine types: the contract's, then the loader's own."""
+        own = {name: ENGINE_TYPES[column.type] for name, column in self.columns.items()}
+        return {**own, "_extra": "JSON", "_file": "VARCHAR", "_loaded_at": "TIMESTAMP"}
+
     def create_table(self, table: str) -> str:
         """DDL of the raw table."""
-        columns = ", ".join(f"{identifier(name)} {ENGINE_TYPES[column.type]}" for name, column in self.columns.items())
-        return f"CREATE TABLE IF NOT EXISTS {table} ({columns}, _extra JSON, _file VARCHAR, _loaded_at TIMESTAMP)"
+        columns = ", ".join(f"{identifier(name)} {kind}" for name, kind in self.raw_columns.items())
+        return f"CREATE TABLE IF NOT EXISTS {table} ({columns})"

@@ -4,18 +4,24 @@ Every delivered row ends in exactly one of three places: the raw table, the quar
 it was delivered), or the count of exact duplicates. One transaction per file keeps a killed load resumable.
 """
 
+import csv
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
-from causal_assets.sources.contract import COMPATIBLE, ENGINE_TYPES, TableContract
+from causal_assets.sources.contract import ENGINE_TYPES, TableContract, accepts
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
+# Formats that state a type for every column; the others (SQLite's TEXT too) deliver text that is judged value by value.
+TYPED = (".parquet", "postgres")
+# What is wrong with a row, without the value: reasons read "field: problem: value".
+PROBLEM = "regexp_extract(reason, '^[^:]*(: [^:]*)?')"
+REPEATED = "key: repeated with other content"
 # An unreadable line becomes the one field of a JSON object, so that every quarantined original is valid JSON.
 UNREADABLE = "_unreadable"
 BOOKS = """
@@ -31,7 +37,10 @@ CREATE TABLE IF NOT EXISTS raw.quarantine (
 
 @dataclass(frozen=True)
 class Delivery:
-    """One file (or one table of another database) as it arrived: a name, a hash of its content, a way to read it."""
+    """One file (or one table of another database) as it arrived: a name, a hash of its content, a way to read it.
+
+    ``relation`` is SQL that numbers the rows as ``_row``: columns as delivered, or for JSON Lines one ``line``.
+    """
 
     file: str
     content_hash: str
@@ -71,49 +80,120 @@ def find_deliveries(folder: Path, table: str) -> list[Delivery]:
 
 
 def _delivery(folder: Path, path: Path) -> Delivery:
-    relation = literal(str(path))
-    if path.suffix == ".parquet":  # row numbers come with the file, so it can stay a view and is never copied
-        relation = (
-            f"(SELECT file_row_number + 1 AS _row, * EXCLUDE (file_row_number) "
-            f"FROM read_parquet({relation}, file_row_number = true))"
-        )
-    return Delivery(str(path.relative_to(folder)), _content_hash(path), relation, path.suffix)
+    read = {".parquet": _parquet_relation, ".csv": _csv_relation, ".jsonl": _lines_relation}[path.suffix]
+    return Delivery(str(path.relative_to(folder)), _content_hash(path), read(path), path.suffix)
 
 
-def load(warehouse: Warehouse, raw: RawTable, deliveries: Iterable[Delivery], attach: str | None = None) -> int:
+def _parquet_relation(path: Path) -> str:
+    # Row numbers come with the file, so it can stay a view and is never copied.
+    return (
+        f"(SELECT file_row_number + 1 AS _row, * EXCLUDE (file_row_number) "
+        f"FROM read_parquet({literal(str(path))}, file_row_number = true))"
+    )
+
+
+def _csv_relation(path: Path) -> str:
+    # The header is read here: the engine's sniffer gives up on a whole file for one stray quote.
+    names, skipped = _csv_header(path)
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names or ["_nothing"])
+    read = (
+        f"read_csv({literal(str(path))}, columns = {{{columns}}}, skip = {skipped}, header = false, "
+        f"auto_detect = false, delim = ',', quote = '\"', escape = '\"', store_rejects = true)"
+    )
+    return f"(SELECT row_number() OVER () AS _row{', *' if names else ''} FROM {read})"
+
+
+def _csv_header(path: Path) -> tuple[list[str], int]:
+    """Column names of a CSV file, made unique (an empty file has none), and how many records to skip to its rows."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        skipped, header = next(((i, row) for i, row in enumerate(csv.reader(file), start=1) if row), (0, []))
+    names: list[str] = []
+    for i, given in enumerate(header):
+        taken = {name.lower() for name in names}
+        name = given or f"column{i}"
+        names.append(f"{name}_{i}" if name.lower() in taken else name)
+    return names, skipped
+
+
+def _lines_relation(path: Path) -> str:
+    # The whole line as one text field: a broken line is kept as it came instead of being skipped by a JSON reader.
+    return (
+        f"(SELECT row_number() OVER () AS _row, line FROM read_csv({literal(str(path))}, "
+        f"columns = {{'line': 'VARCHAR'}}, delim = '', quote = '', escape = '', header = false, auto_detect = false, "
+        f"strict_mode = false, store_rejects = true) WHERE line IS NOT NULL)"
+    )
+
+
+def load(warehouse: Warehouse, raw: RawTable, deliveries: Sequence[Delivery], attach: str | None = None) -> int:
     """Load the deliveries that are not in the raw table yet; returns how many were.
 
     Content already loaded under this or another name is left alone; a known name with new content replaces its rows.
+    A contract with other columns than the table's loads everything again.
+
+    Raises:
+        FileNotFoundError: the columns changed, but a file loaded before is not there to be loaded again.
     """
-    loaded = 0
     with warehouse.connect() as connection:
         if attach:
             connection.execute(attach)
         connection.execute(BOOKS)
         connection.execute(raw.contract.create_table(raw.table))
         known = dict(connection.execute(f"SELECT file, content_hash FROM raw.deliveries WHERE {raw.where}").fetchall())
-        for delivery in deliveries:
-            if delivery.content_hash in known.values():
-                continue
+        loaded = 0
+        again = _to_load_again(connection, raw, deliveries, known)
+        if again or not known:
             with _atomic(connection):
-                if delivery.file in known:
+                for delivery in again:
                     _forget(connection, raw, delivery.file)
-                _load_one(connection, raw, delivery)
-            known[delivery.file] = delivery.content_hash
-            loaded += 1
+                    del known[delivery.file]
+                if not known:  # an empty table takes the contract's columns
+                    connection.execute(f"DROP TABLE {raw.table}")
+                    connection.execute(raw.contract.create_table(raw.table))
+                loaded += sum(_load_new(connection, raw, delivery, known) for delivery in again)
+        for delivery in deliveries:
+            with _atomic(connection):
+                loaded += _load_new(connection, raw, delivery, known)
     return loaded
 
 
+def _to_load_again(
+    connection: duckdb.DuckDBPyConnection, raw: RawTable, deliveries: Sequence[Delivery], known: dict[str, str]
+) -> list[Delivery]:
+    """Known files with new content and those whose rows were judged against them; all, if the columns changed."""
+    loaded_before = [delivery for delivery in deliveries if delivery.file in known]
+    if _columns(connection, raw.table) != raw.contract.raw_columns:
+        gone = sorted(set(known) - {delivery.file for delivery in deliveries})
+        if gone:
+            raise FileNotFoundError(f"{raw.table}: its columns changed, so {gone} must be loaded again but are gone")
+        return loaded_before
+    if all(known[delivery.file] == delivery.content_hash for delivery in loaded_before):
+        return []
+    # A row dropped as a repeat of one that is now replaced is the only one left of its record.
+    repeats = {
+        file
+        for (file,) in connection.execute(
+            f"SELECT file FROM raw.deliveries WHERE {raw.where} AND duplicates > 0 UNION "
+            f"SELECT file FROM raw.quarantine WHERE {raw.where} AND starts_with(reason, {literal(REPEATED)})"
+        ).fetchall()
+    }
+    return [d for d in loaded_before if known[d.file] != d.content_hash or d.file in repeats]
+
+
 def replay(warehouse: Warehouse, raw: RawTable) -> int:
-    """Put every quarantined row of the table through its contract again; returns how many are accepted now."""
+    """Put every quarantined row of the table through its contract again; returns how many are accepted now.
+
+    Raises:
+        ValueError: the contract's columns are not the table's; a load makes them so.
+    """
     with warehouse.transaction() as connection:
         connection.execute(BOOKS)
         connection.execute(raw.contract.create_table(raw.table))
+        if (have := _columns(connection, raw.table)) != raw.contract.raw_columns:
+            raise ValueError(f"{raw.table}: has columns {have}, declared are {raw.contract.raw_columns}; load first")
         files = connection.execute(
             f"SELECT DISTINCT file FROM raw.quarantine WHERE {raw.where} ORDER BY file"
         ).fetchall()
-        accepted = sum(_replay_file(connection, raw, file) for (file,) in files)
-    return accepted
+        return sum(_replay_file(connection, raw, file) for (file,) in files)
 
 
 def _replay_file(connection: duckdb.DuckDBPyConnection, raw: RawTable, file: str) -> int:
@@ -128,36 +208,47 @@ def _replay_file(connection: duckdb.DuckDBPyConnection, raw: RawTable, file: str
     accepted, quarantined, duplicates = _sort_rows(connection, raw, file, [])
     connection.execute(
         f"UPDATE raw.deliveries SET accepted = accepted + {accepted}, quarantined = {quarantined}, "
-        f"duplicates = duplicates + {duplicates} WHERE {mine}"
+        f"duplicates = duplicates + {duplicates}, changed_columns = [] WHERE {mine}"
     )
     return accepted
 
 
-def _load_one(connection: duckdb.DuckDBPyConnection, raw: RawTable, delivery: Delivery) -> None:
+def _load_new(connection: duckdb.DuckDBPyConnection, raw: RawTable, delivery: Delivery, known: dict[str, str]) -> bool:
+    """Load the delivery unless its content is known; returns whether it was loaded."""
+    if delivery.content_hash in known.values():
+        return False
     unreadable = 0
     if delivery.format == ".jsonl":
-        _read_lines(connection, delivery)
+        unreadable = _read_text(connection, raw, delivery, "lines")
         _parse_lines(connection, raw)
     elif delivery.format == ".csv":
-        unreadable = _read_csv(connection, raw, delivery)
-    relation = delivery.relation if delivery.format == ".parquet" else "parsed"
+        unreadable = _read_text(connection, raw, delivery, "parsed")
+    relation = "parsed" if delivery.format in (".jsonl", ".csv") else delivery.relation
     connection.execute(f"CREATE OR REPLACE TEMP VIEW delivered AS FROM {relation}")
-    new, changed = _compare_columns(connection, raw)
+    new, changed = _compare_columns(connection, raw, typed=delivery.format in TYPED)
     rows_in = _count(connection, "SELECT count(*) FROM delivered") + unreadable
     accepted, quarantined, duplicates = _sort_rows(connection, raw, delivery.file, changed)
+    counts = (rows_in, accepted, quarantined + unreadable, duplicates)
     connection.execute(
         "INSERT INTO raw.deliveries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [raw.source, raw.name, delivery.file, delivery.content_hash, rows_in, accepted, quarantined + unreadable]
-        + [duplicates, new, changed, _now()],
+        [raw.source, raw.name, delivery.file, delivery.content_hash, *counts, new, changed, _now()],
     )
+    known[delivery.file] = delivery.content_hash
+    return True
 
 
-def _read_lines(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> None:
-    # The whole line as one text field: a broken line is kept as it came instead of being skipped by a JSON reader.
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE lines AS SELECT row_number() OVER () AS _row, line "
-        f"FROM read_csv({delivery.relation}, columns = {{'line': 'VARCHAR'}}, delim = '', quote = '', escape = '', "
-        f"header = false, auto_detect = false) WHERE line IS NOT NULL"
+def _read_text(connection: duckdb.DuckDBPyConnection, raw: RawTable, delivery: Delivery, into: str) -> int:
+    """Read a text file into a table; lines the engine cannot read go to quarantine, their count is returned."""
+    connection.execute("DROP TABLE IF EXISTS reject_scans; DROP TABLE IF EXISTS reject_errors")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {into} AS FROM {delivery.relation}")
+    # Numbered after the rows that could be read, so that a number names one row of the file.
+    return _count(
+        connection,
+        f"INSERT INTO raw.quarantine SELECT {literal(raw.source)}, {literal(raw.name)}, {literal(delivery.file)}, "
+        f"(SELECT count(*) FROM {into}) + row_number() OVER (ORDER BY line), "
+        f"'unreadable line: ' || any_value(error_type) || ': line ' || line, "
+        f"json_object('{UNREADABLE}', any_value(csv_line)), ? FROM reject_errors GROUP BY line",
+        [_now()],
     )
 
 
@@ -166,67 +257,50 @@ def _parse_lines(connection: duckdb.DuckDBPyConnection, raw: RawTable) -> None:
         f"line ->> {literal('$.' + _quoted(name))} AS {identifier(name)}" for name in raw.contract.columns
     )
     known = ", ".join(literal(name) for name in raw.contract.columns)
-    unknown = f"list_filter(json_keys(line), lambda name: name NOT IN ({known}, '_extra', '{UNREADABLE}'))"
+    # A repeated key has no one value, so such a line cannot be read either.
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE parsed AS
         WITH readable AS (
             SELECT
                 _row,
-                CASE WHEN json_valid(line) AND json_type(line) = 'OBJECT' THEN line
+                CASE WHEN json_valid(line) AND json_type(line) = 'OBJECT'
+                    AND len(json_keys(line)) = len(list_distinct(json_keys(line))) THEN line
                     ELSE json_object('{UNREADABLE}', line) END AS line
             FROM lines
         )
         SELECT
-            _row, {fields}, line ->> '$.{UNREADABLE}' AS {UNREADABLE}, {unknown} AS _unknown, line AS _original
+            _row, {fields}, line ->> '$.{UNREADABLE}' AS {UNREADABLE},
+            list_filter(json_keys(line), lambda name: name NOT IN ({known}, '{UNREADABLE}')) AS _unknown,
+            line AS _original
         FROM readable""")
 
 
-def _read_csv(connection: duckdb.DuckDBPyConnection, raw: RawTable, delivery: Delivery) -> int:
-    """Read a CSV file as text; lines that do not fit its header go to quarantine, their count is returned."""
-    connection.execute("DROP TABLE IF EXISTS reject_scans; DROP TABLE IF EXISTS reject_errors")
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE parsed AS SELECT row_number() OVER () AS _row, * "
-        f"FROM read_csv({delivery.relation}, header = true, all_varchar = true, delim = ',', quote = '\"', "
-        f"escape = '\"', store_rejects = true)"
-    )
-    connection.execute(
-        f"INSERT INTO raw.quarantine SELECT {literal(raw.source)}, {literal(raw.name)}, {literal(delivery.file)}, line, "
-        f"'unreadable line: ' || any_value(error_type), json_object('{UNREADABLE}', any_value(csv_line)), ? "
-        f"FROM reject_errors GROUP BY line",
-        [_now()],
-    )
-    return _count(connection, "SELECT count(DISTINCT line) FROM reject_errors")
-
-
-def _compare_columns(connection: duckdb.DuckDBPyConnection, raw: RawTable) -> tuple[list[str], list[str]]:
+def _compare_columns(
+    connection: duckdb.DuckDBPyConnection, raw: RawTable, *, typed: bool
+) -> tuple[list[str], list[str]]:
     """Columns the contract does not know, and columns whose delivered type the contract does not accept."""
-    delivered = {name: kind for name, kind, *_ in connection.execute("DESCRIBE delivered").fetchall()}
-    if "_unknown" in delivered:
+    delivered = _columns(connection, "delivered")
+    if _is_parsed(delivered):
         unknown = connection.execute("SELECT DISTINCT unnest(_unknown) AS name FROM delivered ORDER BY name").fetchall()
         return [name for (name,) in unknown], []
     new = [name for name in delivered if name not in raw.contract.columns and name != "_row"]
-    # A CSV file is all text; a file that states any other type states its texts too.
-    typed = any(kind != "VARCHAR" for name, kind in delivered.items() if name != "_row")
     changed = [
         name
         for name, column in raw.contract.columns.items()
-        if name in delivered and not _accepts(column.type, delivered[name], typed)
+        if name in delivered
+        and not accepts(column.type, delivered[name], typed=typed)
+        # A writer that never saw a value cannot state its type.
+        and _count(connection, f"SELECT count({identifier(name)}) FROM delivered") > 0
     ]
     return new, changed
-
-
-def _accepts(contract_type: str, delivered: str, typed: bool) -> bool:
-    if delivered == "VARCHAR" and not typed:
-        return True
-    return delivered.startswith(COMPATIBLE[contract_type])
 
 
 def _sort_rows(
     connection: duckdb.DuckDBPyConnection, raw: RawTable, file: str, changed: list[str]
 ) -> tuple[int, int, int]:
     """Put each row of ``delivered`` where it belongs; returns rows accepted, quarantined, duplicate."""
-    _judge(connection, raw, changed)
-    duplicates = _find_repeats(connection, raw) if raw.contract.key else 0
+    original = _judge(connection, raw, changed)
+    duplicates = _find_repeats(connection, raw, original) if raw.contract.key else 0
     columns = ", ".join(identifier(name) for name in raw.contract.columns)
     now = _now()
     accepted = _count(
@@ -243,18 +317,22 @@ def _sort_rows(
     return accepted, quarantined, duplicates
 
 
-def _judge(connection: duckdb.DuckDBPyConnection, raw: RawTable, changed: list[str]) -> None:
-    """Build ``judged``: typed columns, unknown columns as JSON, the original, and the first broken promise."""
-    kinds = {name: kind for name, kind, *_ in connection.execute("DESCRIBE delivered").fetchall()}
-    reasons = [
-        literal(f"{name}: type changed from {raw.contract.columns[name].type} to {kinds[name]}") for name in changed
-    ]
-    if UNREADABLE in kinds:
+def _judge(connection: duckdb.DuckDBPyConnection, raw: RawTable, changed: list[str]) -> str:
+    """Build ``judged``: typed columns, unknown columns as JSON, the original, and the first broken promise.
+
+    Returns SQL for the whole row as delivered, as JSON.
+    """
+    kinds = _columns(connection, "delivered")
+    columns = raw.contract.columns
+    reasons = [literal(f"{name}: type changed: {columns[name].type} to {kinds[name]}") for name in changed]
+    if _is_parsed(kinds):
         reasons.append(f"CASE WHEN {UNREADABLE} IS NOT NULL THEN 'unreadable line' END")
     typed = []
-    for name, column in raw.contract.columns.items():
-        delivered = identifier(name) if name in kinds else f"CAST(NULL AS {ENGINE_TYPES[column.type]})"
-        expression = column.typed(delivered, kinds.get(name, ENGINE_TYPES[column.type]))
+    for name, column in columns.items():
+        usable = name in kinds and name not in changed
+        kind = kinds[name] if usable else ENGINE_TYPES[column.type]
+        delivered = identifier(name) if usable else f"CAST(NULL AS {kind})"
+        expression = column.typed(delivered, kind)
         typed.append(f"{expression} AS {identifier(name)}")
         reasons.append(column.broken(name, delivered, expression) or "NULL")
     extra, original = _rest(raw, kinds)
@@ -262,24 +340,28 @@ def _judge(connection: duckdb.DuckDBPyConnection, raw: RawTable, changed: list[s
     connection.execute(
         f"CREATE OR REPLACE TEMP {'TABLE' if raw.contract.key else 'VIEW'} judged AS "
         f"SELECT * REPLACE (CASE WHEN _reason IS NOT NULL THEN _original END AS _original) FROM ("
-        f"SELECT _row, {', '.join(typed)}, {extra} AS _extra, CAST(coalesce({', '.join(reasons)}) AS VARCHAR) AS _reason, "
+        f"SELECT _row, {', '.join(typed)}, {extra} AS _extra, "
+        f"CAST(coalesce({', '.join(reasons)}) AS VARCHAR) AS _reason, "
         f"{original} AS _original, false AS _repeat FROM delivered)"
     )
+    return original
 
 
 def _rest(raw: RawTable, kinds: dict[str, str]) -> tuple[str, str]:
     """SQL for the columns the contract does not know, and for the whole row as delivered, both as JSON."""
-    if "_unknown" in kinds:
-        pair = "{k: name, v: _original ->> ('$.\"' || name || '\"')}"
-        entries = f"map_from_entries(list_transform(_unknown, lambda name: {pair}))"
-        return f"CASE WHEN len(_unknown) > 0 THEN CAST({entries} AS JSON) END", "CAST(_original AS JSON)"
+    if _is_parsed(kinds):
+        known = ", ".join(f"{literal(name)}, NULL" for name in raw.contract.columns)
+        rest = f"json_merge_patch(_original, json_object({known}))"  # a null in a merge patch removes its key
+        return f"CASE WHEN len(_unknown) > 0 THEN {rest} END", "CAST(_original AS JSON)"
     new = [name for name in kinds if name not in raw.contract.columns and name != "_row"]
-    extra = f"to_json({_struct(new)})" if new else "CAST(NULL AS JSON)"
-    return extra, f"to_json({_struct([name for name in kinds if name != '_row'])})"
+    return _object(new), _object([name for name in kinds if name != "_row"])
 
 
-def _find_repeats(connection: duckdb.DuckDBPyConnection, raw: RawTable) -> int:
-    """Mark exact repeats of a record and count them; a repeated key with other content is a broken promise."""
+def _find_repeats(connection: duckdb.DuckDBPyConnection, raw: RawTable, original: str) -> int:
+    """Mark exact repeats of a record and count them; a repeated key with other content is a broken promise.
+
+    Exact means equal in every column of the contract: an unknown column alone does not make another record.
+    """
     key = ", ".join(identifier(name) for name in raw.contract.key)
     same = " AND ".join(
         f"a.{identifier(name)} IS NOT DISTINCT FROM b.{identifier(name)}" for name in raw.contract.columns
@@ -302,10 +384,10 @@ def _find_repeats(connection: duckdb.DuckDBPyConnection, raw: RawTable) -> int:
         connection, "UPDATE judged SET _repeat = true FROM repeats AS r WHERE r._row = judged._row AND r.same"
     )
     shown = " || ', ' || ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in raw.contract.key)
-    everything = _struct(list(raw.contract.columns))
     connection.execute(
-        f"UPDATE judged SET _reason = 'key repeated with other content: ' || {shown}, _original = to_json({everything}) "
-        f"FROM repeats AS r WHERE r._row = judged._row AND NOT r.same"
+        f"UPDATE judged SET _reason = '{REPEATED}: ' || {shown}, _original = d.original "
+        f"FROM repeats AS r JOIN (SELECT _row, {original} AS original FROM delivered) AS d USING (_row) "
+        f"WHERE r._row = judged._row AND NOT r.same"
     )
     return duplicates
 
@@ -340,6 +422,15 @@ def _count(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence
     return count
 
 
+def _columns(connection: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    return {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {relation}").fetchall()}
+
+
+def _is_parsed(kinds: dict[str, str]) -> bool:
+    # Parsed JSON brings the list of its unknown keys; no text column of that name is a list.
+    return kinds.get("_unknown") == "VARCHAR[]"
+
+
 def _equal(left: str, right: str, names: list[str]) -> str:
     return " AND ".join(f"{left}.{identifier(name)} = {right}.{identifier(name)}" for name in names)
 
@@ -348,8 +439,9 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '\\"') + '"'
 
 
-def _struct(names: list[str]) -> str:
-    return "{" + ", ".join(f"{literal(name)}: {identifier(name)}" for name in names) + "}"
+def _object(names: list[str]) -> str:
+    fields = ", ".join(f"{literal(name)}: {identifier(name)}" for name in names)
+    return f"to_json({{{fields}}})" if names else "CAST(NULL AS JSON)"
 
 
 def _now() -> datetime:

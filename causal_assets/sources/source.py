@@ -1,5 +1,6 @@
 """A source as a component: a folder of files, or another database, and one contract per raw table."""
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from pydantic import Field, model_validator
 from causal_assets.home import Home
 from causal_assets.scaffold import TemplateScaffolder
 from causal_assets.sources.contract import TableContract
-from causal_assets.sources.landing import Delivery, RawTable, find_deliveries, load, replay
+from causal_assets.sources.landing import PROBLEM, Delivery, RawTable, find_deliveries, load, replay
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
 
 ACCOUNTED = "rows_accounted_for"
@@ -123,7 +124,7 @@ def _result(warehouse: Warehouse, raw: RawTable, metadata: dict[str, int]) -> dg
         "duplicates dropped": books["duplicates"],
     }
     reasons = warehouse.rows(
-        f"SELECT regexp_replace(reason, ': [^:]*$', '') AS reason, count(*) AS n FROM raw.quarantine WHERE {raw.where} "
+        f"SELECT {PROBLEM} AS reason, count(*) AS n FROM raw.quarantine WHERE {raw.where} "
         f"GROUP BY ALL ORDER BY n DESC LIMIT 10"
     )
     return dg.MaterializeResult(
@@ -156,8 +157,10 @@ def _database_delivery(warehouse: Warehouse, database: Database, table: str) -> 
     relation = f"origin.{identifier(database.db_schema)}.{identifier(table)}"
     with warehouse.connect() as connection:
         connection.execute(database.attach)
+        columns = connection.execute(f"DESCRIBE {relation}").fetchall()
         digest = connection.execute(
-            f"SELECT count(*) || '-' || coalesce(sum(hash(t)::HUGEINT), 0) FROM {relation} AS t"
+            f"SELECT count(*), coalesce(sum(hash(t)::HUGEINT), 0) FROM {relation} AS t"
         ).fetchone()
+    content = hashlib.sha256(repr((columns, digest)).encode()).hexdigest()
     numbered = f"(SELECT row_number() OVER () AS _row, * FROM {relation})"
-    return Delivery(f"{database.type}:{table}", str(digest and digest[0]), numbered, ".parquet")
+    return Delivery(f"{database.type}:{table}", content, numbered, database.type)

@@ -10,6 +10,7 @@ import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 
 from causal_assets.home import PROJECT, Home
+from causal_assets.warehouse.engine import Warehouse
 
 
 @cache
@@ -36,8 +37,35 @@ def transforms() -> dg.Definitions:
     project = dbt_project()
 
     @dbt_assets(manifest=project.manifest_path, project=project)
-    def warehouse_models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator:
+    def warehouse_models(
+        context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
+    ) -> Iterator[dg.Output | dg.AssetCheckResult | dg.AssetMaterialization]:
         # Unit tests prove the code, not the data: the test suite runs them.
-        yield from dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context).stream()
+        command = ["build", "--exclude-resource-type", "unit_test"]
+        invocation = dbt.cli(command, context=context, raise_on_error=False)
+        # The file is dbt's alone while it runs, so rows are counted once it has ended.
+        events = list(invocation.stream())
+        for event in events:
+            yield _described(event, warehouse) if isinstance(event, dg.Output) else event
+        if error := invocation.get_error():
+            raise error
+        # Outputs of dbt are optional: without this, a dbt that says nothing would skip all that follows and look green.
+        said = {event.output_name for event in events if isinstance(event, dg.Output)}
+        wanted = {key.to_python_identifier() for key in context.selected_asset_keys}
+        if wanted - said:
+            raise dg.Failure(f"dbt reported nothing about {sorted(wanted - said)}")
 
     return dg.Definitions(assets=[warehouse_models], resources={"dbt": DbtCliResource(project_dir=project)})
+
+
+def _described(output: dg.Output, warehouse: Warehouse) -> dg.Output:
+    """The model's output with its row count and first rows."""
+    schema, _, name = output.output_name.partition("__")
+    table = f"{schema}.{name}"
+    return output.with_metadata(
+        {
+            **output.metadata,
+            "dagster/row_count": warehouse.scalar(f"SELECT count(*) FROM {table}"),
+            "preview": dg.MetadataValue.md(warehouse.preview(table)),
+        }
+    )
