@@ -1,41 +1,55 @@
-# The whole set-up needs only python3.11, pip and make. `make demo`, `make test`, `make ui`.
+# Needs python3.11, pip, make and git; everything else is set up here. `make demo`, `make test`, `make ui`.
 SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 UV := .uv/bin/uv
-BIN := .venv/bin
-export DAGSTER_HOME := $(CURDIR)/home/dagster
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
+export DAGSTER_HOME ?= $(CURDIR)/home/dagster
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test ui lint lock check
+.PHONY: demo test ui lint docs lock clean
 
-demo: .venv/runtime
-	$(BIN)/python -m causal_assets.demo
+demo: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## raw events to decisions, once, with a closing table
+	python -m causal_assets.demo
 
-test: .venv/dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+ui: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## Dagster with webserver and daemon on http://localhost:3000
+	dg dev
 
-ui: .venv/runtime home/dagster/dagster.yaml
-	$(BIN)/dg dev
+test: .venv/dev  ## the whole suite, in parallel
+	python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/dev
-	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/ty check causal_assets
-	$(BIN)/sqlfluff lint dbt_project/models --config dbt_project/.sqlfluff
+	ruff check . && ruff format --check . && ty check causal_assets benchmarks
+	sqlfluff lint dbt_project/models --config dbt_project/.sqlfluff
+	dg check defs
+
+docs: .venv/dev  ## write the generated tables again
+	python -m docs.generate
+
+lock: | $(UV)  ## resolve the pinned versions again; no download address is recorded
+	$(UV) pip compile --quiet --upgrade $(COMPILE) pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --upgrade $(COMPILE) --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+COMPILE := --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+
+clean:  ## forget the instance's state: warehouse, ledger, memos, runs
+	rm -rf home
+
+$(DAGSTER_HOME)/dagster.yaml: instance.yaml
+	mkdir -p $(DAGSTER_HOME) && cp instance.yaml $@
 
 $(UV):
-	$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet uv
+	$(PYTHON) -m venv .uv && .uv/bin/pip install --quiet --disable-pip-version-check uv
 
+# Bytecode is compiled at installation: the first run then starts as fast as the second.
 .venv/runtime: requirements.lock | $(UV)
 	test -d .venv || $(UV) venv --quiet --python $(PYTHON) .venv
-	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python requirements.lock
-	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
+	$(UV) pip sync --quiet --compile-bytecode requirements.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv/dev: requirements-dev.lock .venv/runtime
-	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python requirements-dev.lock
-	$(UV) pip install --quiet --no-deps --no-build-isolation --python $(BIN)/python -e .
-	touch $@
-
-lock: | $(UV)
-	$(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
-	$(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header pyproject.toml --extra dev -c requirements.lock -o requirements-dev.lock
+.venv/dev: requirements-dev.lock requirements.lock | $(UV)
+	test -d .venv || $(UV) venv --quiet --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --compile-bytecode requirements-dev.lock
+	$(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	touch .venv/runtime $@

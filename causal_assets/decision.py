@@ -91,7 +91,7 @@ def _apply(
         return Verdict.STOP, (f"Guardrail shown to be harmed beyond its margin: {', '.join(harmed)}.",)
     if profit.high < rule.minimum_profit:
         return Verdict.STOP, (f"Even the upper end is below {rule.minimum_profit:g}: {shown}.",)
-    if profit.low <= rule.minimum_profit:
+    if not profit.low > rule.minimum_profit:  # so that a profit that is no number never ships
         return Verdict.HOLD, (f"The interval does not clear {rule.minimum_profit:g}: {shown}.",)
     if unclear:
         return Verdict.HOLD, (f"Not shown non-inferior within its margin: {', '.join(unclear)}.",)

@@ -24,14 +24,17 @@ def _is_name(value: str) -> str:
 
 def _is_day(value: str) -> str:
     try:
-        date.fromisoformat(value)
+        if date.fromisoformat(value).isoformat() == value:  # 20260301 and 2026-W09-7 are ISO 8601 too, but not SQL
+            return value
     except ValueError:
-        raise ValueError(f"{value!r} is no day; allowed is YYYY-MM-DD in quotes") from None
-    return value
+        pass
+    raise ValueError(f"{value!r} is no day; allowed is YYYY-MM-DD in quotes")
 
 
 Name = Annotated[str, AfterValidator(_is_name)]
 Day = Annotated[str, AfterValidator(_is_day)]
+# YAML knows .nan and .inf: compared with either, every result would clear the rule or none.
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Outcome(dg.Model, dg.Resolvable):
@@ -43,11 +46,11 @@ class Outcome(dg.Model, dg.Resolvable):
     role: Literal["primary", "secondary", "guardrail", "negative_control"] = "secondary"
     money: bool = False
     harm: Literal["increase", "decrease"] | None = None
-    margin: Annotated[float, Field(gt=0)] | None = None
+    margin: Annotated[Finite, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
     def _guardrail_has_margin(self) -> "Outcome":
-        if (self.role == "guardrail") != (self.margin is not None and self.harm is not None):
+        if {self.margin is not None, self.harm is not None} != {self.role == "guardrail"}:
             raise ValueError(f"outcome {self.name}: margin and harm belong to a guardrail, and it needs both")
         return self
 
@@ -67,9 +70,9 @@ class Covariate(dg.Model, dg.Resolvable):
     @model_validator(mode="after")
     def _windows_end_before_assignment(self) -> "Covariate":
         for window in self.windows:
-            if len(window) != 2 or window[1] is None:
+            start, end = window if len(window) == 2 else (None, None)
+            if end is None:
                 raise ValueError(f"covariate {self.metric}: a window is [from, to], got {window}")
-            start, end = window
             if end > 0:
                 raise ValueError(
                     f"covariate {self.metric}: window {window} reaches past assignment; allowed is to <= 0, "
@@ -97,9 +100,9 @@ class Rule(dg.Model, dg.Resolvable):
     margin; stop if its upper end does not reach ``minimum_profit`` or a guardrail is shown to be harmed; else hold.
     """
 
-    value_per_outcome: float
-    cost_per_unit: Annotated[float, Field(ge=0)] = 0.0
-    minimum_profit: float = 0.0
+    value_per_outcome: Finite
+    cost_per_unit: Annotated[Finite, Field(ge=0)] = 0.0
+    minimum_profit: Finite = 0.0
 
 
 class Arms(dg.Model, dg.Resolvable):
@@ -108,6 +111,12 @@ class Arms(dg.Model, dg.Resolvable):
     control: str
     treatment: str
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _arms_differ(self) -> "Arms":
+        if self.control == self.treatment:
+            raise ValueError(f"arms: control and treatment must differ, got {self.control!r} twice")
+        return self
 
 
 class Protocol(dg.Model, dg.Resolvable):
@@ -124,7 +133,7 @@ class Protocol(dg.Model, dg.Resolvable):
     covariates: Annotated[list[Covariate], Field(default_factory=list)]
     decision: Rule
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    plausible_effect: Annotated[float, Field(gt=0)]
+    plausible_effect: Annotated[Finite, Field(gt=0)]
 
     @model_validator(mode="after")
     def _outcomes_fit_together(self) -> "Protocol":

@@ -109,26 +109,32 @@ def estimate_result(study: Study, findings: Sequence[Finding], figures: dict[str
     return dg.MaterializeResult(data_version=dg.DataVersion(version[:16]), metadata=metadata)
 
 
-def evidence_result(names: Sequence[str], diagnostics: Sequence[Diagnostic]) -> dg.MaterializeResult:
-    """Each diagnostic as a non-blocking check; one that had nothing to look at yet passes and says so."""
+def evidence_result(
+    study: Study, warehouse: Warehouse, name: str, diagnostics: Sequence[Diagnostic]
+) -> dg.MaterializeResult:
+    """Each diagnostic as a non-blocking check; one that does not apply passes and says so."""
+    from causal_assets.memo import plots
+
     found = {diagnostic.name: diagnostic for diagnostic in diagnostics}
-    waiting = dg.AssetCheckResult
+    idle = "Does not apply: the study has nothing for this check to look at."
     checks = [
-        _check(found[name])
-        if name in found
-        else waiting(check_name=name, passed=True, description="Nothing to check yet.")
-        for name in names
+        _check(found[check]) if check in found else dg.AssetCheckResult(check_name=check, passed=True, description=idle)
+        for check in study.checks
     ]
     lines = ["| check | status | value | threshold | says | next step |", "|---|---|---|---|---|---|"]
     lines += [
         f"| {d.name} | {d.status} | {d.value:.4g} | {d.threshold:.4g} | {d.message} | {d.next_step} |"
         for d in diagnostics
     ]
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(hash_of([repr(d) for d in diagnostics])[:16]),
-        metadata={"evidence": dg.MetadataValue.md("\n".join(lines))},
-        check_results=checks,
-    )
+    metadata: dict[str, Any] = {"evidence": dg.MetadataValue.md("\n".join(lines)), "dagster/row_count": len(found)}
+    if (propensity := study.propensity(warehouse, name)) is not None:
+        figures = {
+            "propensity overlap": plots.overlap(*propensity),
+            "balance": plots.balance(study.balance(warehouse, name)),
+        }
+        metadata |= {title: dg.MetadataValue.md(plots.png_markdown(f, title)) for title, f in figures.items()}
+    version = hash_of([repr(d) for d in diagnostics])[:16]
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata, check_results=checks)
 
 
 def _check(diagnostic: Diagnostic) -> dg.AssetCheckResult:

@@ -224,7 +224,7 @@ class Study(Protocol, dg.Component):
             findings = results.read_estimates(warehouse, study)
             found = self._evidence(warehouse, ledger, study, findings)
             results.write_diagnostics(warehouse, study, protocol, found)
-            return reporting.evidence_result(self.checks, found)
+            return reporting.evidence_result(self, warehouse, study, found)
 
         @dg.asset(
             **spec("decision", (*outcome_fields, "decision"), ["evidence", "estimate"], "one row per study"),

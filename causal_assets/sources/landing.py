@@ -105,8 +105,12 @@ def _csv_relation(path: Path) -> str:
 
 def _csv_header(path: Path) -> tuple[list[str], int]:
     """Column names of a CSV file, made unique (an empty file has none), and how many records to skip to its rows."""
+    skipped, header = 0, []
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        skipped, header = next(((i, row) for i, row in enumerate(csv.reader(file), start=1) if row), (0, []))
+        for header in csv.reader(file):
+            skipped += 1
+            if header:
+                break
     names: list[str] = []
     for i, given in enumerate(header):
         taken = {name.lower() for name in names}

@@ -51,7 +51,7 @@ def read_estimates(warehouse: Warehouse, study: str) -> list[Finding]:
 def read_diagnostics(warehouse: Warehouse, study: str) -> list[Diagnostic]:
     """The study's diagnostics, in the order written."""
     rows = _read(warehouse, "diagnostics", study)
-    return [Diagnostic(**{**row, "status": Status(row["status"])}) for row in rows]
+    return [Diagnostic(status=Status(row.pop("status")), **row) for row in rows]
 
 
 def read_decision(warehouse: Warehouse, study: str) -> Decision:
@@ -63,8 +63,10 @@ def read_decision(warehouse: Warehouse, study: str) -> Decision:
     rows = _read(warehouse, "decisions", study)
     if not rows:
         raise LookupError(f"{study}: no decision has been written; materialise {study}/decision")
-    del rows[0]["design"]
-    return Decision(**{**rows[0], "verdict": Verdict(rows[0]["verdict"]), "reasons": tuple(rows[0]["reasons"])})
+    (row,) = rows
+    return Decision(
+        verdict=Verdict(row["verdict"]), grade=row["grade"], reasons=tuple(row["reasons"]), days_left=row["days_left"]
+    )
 
 
 def primary(findings: Sequence[Finding]) -> Estimate | None:

@@ -21,25 +21,36 @@ def parse_filter(text: str, columns: Collection[str]) -> str:
     Raises:
         ValueError: no boolean expression, something not allowed in it, or an unknown column.
     """
-    try:
-        tree = sqlglot.parse_one(text, dialect="duckdb")
-    except sqlglot.errors.ParseError as error:
-        raise ValueError(f"population: {text!r} is no SQL expression: {error}") from None
+    tree = _parse(text)
     for node in tree.walk():
         if not isinstance(node, ALLOWED):
             raise ValueError(
                 f"population: {node.sql('duckdb')!r} is not allowed in a filter; compare columns with values"
             )
-    if not isinstance(tree, (exp.Predicate, exp.Connector, exp.Not, exp.Paren)):
+    if not isinstance(tree.unnest(), (exp.Predicate, exp.Connector, exp.Not)):
         raise ValueError(f"population: {text!r} is not a condition; allowed is e.g. region = 'north'")
-    unknown = sorted({column.name for column in tree.find_all(exp.Column)} - set(columns))
+    unknown = sorted(_columns(tree) - set(columns))
     if unknown:
         raise ValueError(f"population: unknown column {unknown}; allowed are {sorted(columns)}")
-    return tree.sql(dialect="duckdb")
+    return tree.sql(dialect="duckdb", comments=False)
 
 
 def filter_columns(text: str | None) -> list[str]:
-    """Columns a filter mentions."""
-    if text is None:
-        return []
-    return sorted({column.name for column in sqlglot.parse_one(text, dialect="duckdb").find_all(exp.Column)})
+    """Columns a filter mentions.
+
+    Raises:
+        ValueError: no SQL expression.
+    """
+    return [] if text is None else sorted(_columns(_parse(text)))
+
+
+def _parse(text: str) -> exp.Expr:
+    try:
+        return sqlglot.parse_one(text, dialect="duckdb")
+    except sqlglot.errors.SqlglotError as error:
+        raise ValueError(f"population: {text!r} is no SQL expression: {error}") from None
+
+
+def _columns(tree: exp.Expr) -> set[str]:
+    # A qualified name could reach another table, so it is no name of a column.
+    return {column.name if len(column.parts) == 1 else column.sql("duckdb") for column in tree.find_all(exp.Column)}

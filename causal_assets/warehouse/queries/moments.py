@@ -30,58 +30,67 @@ class StudyColumns:
 def study_moments(studies: Sequence[StudyColumns]) -> str:
     """One row per study and arm: n, names, means, covariances (upper triangle, row by row), skewness of its columns.
 
-    Studies share numbered slots, so that one scan and one grouping of the mart serve them all whatever their windows.
-    A unit without events counts, with zero. Sample covariances are the engine's own one-pass stable ones.
+    Studies share numbered slots, so that one scan and one grouping of the mart serve them all whatever their windows;
+    units and studies are numbered too, since joins and groups on numbers cost a third of those on texts. A unit without
+    events counts, with zero. Sample covariances are the engine's own one-pass stable ones.
     """
     outcomes = max(len(study.windows) for study in studies)
     covariates = max(len(study.covariates) for study in studies)
     columns = [f"c{i}" for i in range(outcomes)] + [f"x{i}" for i in range(covariates)]
     slots = ",\n    ".join(
-        f"({literal(study.study)}, {slot}, {literal(window.metric)}, {window.start}, {window.end})"
-        for study in studies
+        f"({number}, {slot}, {literal(window.metric)}, {window.start}, {window.end})"
+        for number, study in enumerate(studies)
         for slot, window in enumerate(study.windows)
     )
+    metrics = ", ".join(sorted({literal(window.metric) for study in studies for window in study.windows}))
     sums = ", ".join(f"sum(d.value) FILTER (WHERE s.slot = {i}) AS c{i}" for i in range(outcomes))
     filled = ", ".join(
-        [f"coalesce(t.c{i}, 0) AS c{i}" for i in range(outcomes)] + [f"e.x{i}" for i in range(covariates)]
+        [f"coalesce(t.c{i}, 0) AS c{i}" for i in range(outcomes)] + [f"p.x{i}" for i in range(covariates)]
     )
-    names = "\n    ".join(
-        f"WHEN {literal(study.study)} THEN {_aligned(study, outcomes, covariates)}" for study in studies
+    named = ",\n    ".join(
+        f"({number}, {literal(study.study)}, {literal(study.protocol)}, {_aligned(study, outcomes, covariates)})"
+        for number, study in enumerate(studies)
     )
-    protocols = "\n    ".join(f"WHEN {literal(study.study)} THEN {literal(study.protocol)}" for study in studies)
     return f"""
-WITH enrolled AS (
+WITH enrolled AS MATERIALIZED (
 {_enrolled(studies, covariates)}
+),
+units AS MATERIALIZED (
+    SELECT source, unit_id, row_number() OVER () AS unit FROM (SELECT DISTINCT source, unit_id FROM enrolled)
+),
+placed AS MATERIALIZED (
+    SELECT e.* EXCLUDE (source, unit_id), u.unit FROM enrolled AS e JOIN units AS u USING (source, unit_id)
+),
+days AS (
+    SELECT u.unit, d.day, d.metric, d.value
+    FROM marts.unit_days AS d JOIN units AS u USING (source, unit_id)
+    WHERE d.metric IN ({metrics})
 ),
 slots (study, slot, metric, first_day, last_day) AS (VALUES
     {slots}
 ),
 totals AS (
-    SELECT e.study, e.unit_id, {sums}
-    FROM marts.unit_days AS d
-    JOIN enrolled AS e ON e.unit_id = d.unit_id AND e.source = d.source
-    JOIN slots AS s ON s.study = e.study AND s.metric = d.metric
-        AND d.day >= e.assigned_on + s.first_day AND d.day < e.assigned_on + s.last_day
-    GROUP BY e.study, e.unit_id
+    SELECT p.study, p.unit, {sums}
+    FROM days AS d
+    JOIN placed AS p ON p.unit = d.unit
+    JOIN slots AS s ON s.study = p.study AND s.metric = d.metric
+        AND d.day >= p.assigned_on + s.first_day AND d.day < p.assigned_on + s.last_day
+    GROUP BY p.study, p.unit
 ),
 filled AS (
-    SELECT e.study, e.treated, {filled}
-    FROM enrolled AS e LEFT JOIN totals AS t ON t.study = e.study AND t.unit_id = e.unit_id
+    SELECT p.study, p.treated, {filled}
+    FROM placed AS p LEFT JOIN totals AS t ON t.study = p.study AND t.unit = p.unit
+),
+arms AS (
+    SELECT study, treated, count(*) AS n, {_statistics(columns)}
+    FROM filled GROUP BY study, treated
+),
+named (number, study, protocol, names) AS (VALUES
+    {named}
 )
-SELECT
-    study,
-    CASE study
-    {protocols}
-    END AS protocol,
-    treated,
-    count(*) AS n,
-    CASE study
-    {names}
-    END AS names,
-    {_statistics(columns)}
-FROM filled
-GROUP BY study, treated
-ORDER BY study, treated"""
+SELECT named.study, named.protocol, arms.treated, arms.n, named.names, arms.means, arms.covariances, arms.skewness
+FROM arms JOIN named ON named.number = arms.study
+ORDER BY named.number, arms.treated"""
 
 
 def arm_moments(table: str, columns: Sequence[str]) -> str:
@@ -102,11 +111,11 @@ def _statistics(columns: Sequence[str]) -> str:
 def _enrolled(studies: Sequence[StudyColumns], covariates: int) -> str:
     """Units of all studies whose windows have passed, covariates in numbered slots."""
     selects = []
-    for study in studies:
+    for number, study in enumerate(studies):
         slots = [f"{identifier(name)} AS x{i}" for i, name in enumerate(study.covariates)]
         slots += [f"0.0 AS x{i}" for i in range(len(study.covariates), covariates)]
         selects.append(
-            f"SELECT {literal(study.study)} AS study, {literal(study.source)} AS source, unit_id, treated, assigned_on"
+            f"SELECT {number} AS study, {literal(study.source)} AS source, unit_id, treated, assigned_on"
             + "".join(f", {slot}" for slot in slots)
             + f" FROM {study.study}.cohort WHERE assigned_on + {study.days} <= "
             f"(SELECT last_day + 1 FROM marts.coverage WHERE source = {literal(study.source)})"

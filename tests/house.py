@@ -1,0 +1,110 @@
+"""Running the project's jobs in a test, and reading what a run left behind."""
+
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from causal_assets.home import PROJECT, Home
+from causal_assets.ledger import Ledger
+from causal_assets.warehouse.engine import Warehouse
+
+# When something happened differs from run to run; what happened does not.
+CLOCKS = ("_loaded_at", "loaded_at", "quarantined_at")
+# Failures are read from the result; a log of every event would bury them.
+QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+
+
+@contextmanager
+def live_in(root: Path) -> Iterator[Path]:
+    """Make a folder the home of this process and of the processes it starts, for as long as the block lasts."""
+    (root / "dagster").mkdir(parents=True, exist_ok=True)
+    shutil.copy(PROJECT / "instance.yaml", root / "dagster" / "dagster.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAUSAL_HOME", str(root))
+        patch.setenv("CAUSAL_WAREHOUSE", str(Home(root).warehouse))
+        patch.setenv("DAGSTER_HOME", str(root / "dagster"))
+        yield root
+
+
+@dataclass(frozen=True)
+class House:
+    """One home with its definitions and an instance in memory that remembers its runs."""
+
+    home: Home
+    definitions: dg.Definitions
+    instance: dg.DagsterInstance
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return Warehouse(path=str(self.home.warehouse))
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(path=str(self.home.ledger))
+
+    def run(
+        self, *selection: Sequence[str], config: dict[str, Any] | None = None, job: str = "main", day: str | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """Run a job, whole or the selected asset keys of it."""
+        return self.definitions.resolve_job_def(job).execute_in_process(
+            instance=self.instance,
+            run_config={"loggers": QUIET} | (config or {}),
+            partition_key=day,
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(key) for key in selection] or None,
+        )
+
+    def mlflow_runs(self) -> int:
+        """How many runs the tracking database holds."""
+        with closing(sqlite3.connect(self.home.mlflow / "mlflow.db")) as connection:
+            return connection.execute("SELECT count(*) FROM runs").fetchone()[0]
+
+
+def data_versions(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """The data version of every asset that a run materialised."""
+    events = result.get_asset_materialization_events()
+    found = [event.step_materialization_data.materialization for event in events]
+    return {one.asset_key.to_user_string(): (one.tags or {})["dagster/data_version"] for one in found}
+
+
+def failures(result: dg.ExecuteInProcessResult) -> str:
+    """What the failed steps of a run said, causes included."""
+    said = []
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        error = event.step_failure_data.error
+        while error is not None:
+            said.append(error.message)
+            error = error.cause
+    return "\n".join(said)
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
+    """Names of the checks that did not pass."""
+    return {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}
+
+
+def contents(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
+    """Rows and order-independent hash of every table, clocks left out."""
+    with warehouse.connect() as connection:
+        tables = connection.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall()
+        found = {}
+        for schema, name in tables:
+            table = f'{schema}."{name}"'
+            kept = f"SELECT COLUMNS(c -> c NOT IN {CLOCKS}) FROM {table}"
+            (rows, digest) = connection.execute(
+                f"SELECT count(*), coalesce(sum(hash(t)::HUGEINT), 0) FROM ({kept}) AS t"
+            ).fetchall()[0]
+            found[f"{schema}.{name}"] = (rows, digest)
+    return found
+
+
+def told(ledger: Ledger) -> list[tuple[str, str, str, dict[str, Any]]]:
+    """What the ledger says, in order, without when; reading it proves its chain."""
+    return [(entry.kind.value, entry.study, entry.protocol, entry.payload) for entry in ledger.entries()]
