@@ -53,7 +53,8 @@ def headline(facts: MemoFacts) -> str:
         case Verdict.KEEP_RUNNING if days:
             return f"Keep running: {outcome} can be read for every {facts.unit} in {_days(days)}."
         case Verdict.NOT_IDENTIFIED:
-            return f"Not identified: this data cannot say what the intervention did to {outcome}. Hold; randomise the next wave."
+            cannot = f"this data cannot say what the intervention did to {outcome}"
+            return f"Not identified: {cannot}. Hold; randomise the next wave."
         case Verdict.BLOCKED:
             return f"Blocked: the evidence fails a check without which nothing can be said about {outcome}."
         case verdict:

@@ -389,9 +389,9 @@ def _find_repeats(connection: duckdb.DuckDBPyConnection, raw: RawTable, original
     )
     shown = " || ', ' || ".join(f"CAST({identifier(name)} AS VARCHAR)" for name in raw.contract.key)
     connection.execute(
-        f"UPDATE judged SET _reason = '{REPEATED}: ' || {shown}, _original = d.original "
-        f"FROM repeats AS r JOIN (SELECT _row, {original} AS original FROM delivered) AS d USING (_row) "
-        f"WHERE r._row = judged._row AND NOT r.same"
+        f"UPDATE judged SET _reason = '{REPEATED}: ' || {shown}, _original = d.original FROM ("
+        f"SELECT _row, {original} AS original FROM delivered SEMI JOIN (FROM repeats WHERE NOT same) USING (_row)"
+        f") AS d WHERE d._row = judged._row"
     )
     return duplicates
 

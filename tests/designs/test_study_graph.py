@@ -97,13 +97,16 @@ def test_an_unknown_program_fails_in_cohort_with_file_field_given_and_allowed(ho
     assert "page/defs.yaml: program: unknown program 'pages'; allowed are ['page']" in said
 
 
-def test_an_empty_arm_fails_in_cohort_with_file_field_given_and_allowed(home: Home) -> None:
-    lived_in = build(home, trial(arms={"control": "old", "treatment": "newest"}))
+@pytest.mark.parametrize("arms", [{"control": "old", "treatment": "none"}, {"control": "none", "treatment": "new"}])
+def test_an_empty_arm_fails_in_cohort_with_file_field_given_and_allowed(home: Home, arms: dict[str, str]) -> None:
+    lived_in = build(home, trial(arms=arms))
     trial_shop().write(lived_in.warehouse)
-    said = failures(lived_in.run(["page", "cohort"]))
+    result = lived_in.run(["page", "cohort"])
+    assert not result.success
+    said = failures(result)
     assert "page/defs.yaml: program 'page', arms" in said
-    assert "newest" in said
-    assert "'new'" in said, "the arms that the programme has are what is allowed"
+    assert "'none'" in said
+    assert "['new', 'old']" in said, "the arms that the programme has are what is allowed"
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def test_the_verdict_comes_first_as_a_sentence_a_word_and_a_grade(shipped, unide
         (shipped, "Ship: the intervention is worth $0.52 per customer after its cost (95% interval $0.27 to $0.78)."),
         (
             unidentified,
-            "Not identified: this data cannot say what the intervention did to spend in 8 weeks. Hold; randomise the next wave.",
+            "Not identified: this data cannot say what the intervention did to spend in 8 weeks. "
+            "Hold; randomise the next wave.",
         ),
         (running, "Keep running: the outcome can be read for every customer in 12 days."),
     ):

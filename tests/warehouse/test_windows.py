@@ -1,12 +1,14 @@
 """Windows and cohorts: who is in, and that nothing is known of them that was not known at assignment."""
 
 from datetime import date, datetime
+from itertools import pairwise
+from math import log
 from typing import Any
 
 import pytest
 
 from causal_assets.protocol import Covariate, Outcome
-from causal_assets.warehouse.queries.cohorts import co_interventions, cohort, randomised_units, units_at_risk
+from causal_assets.warehouse.queries.cohorts import EARLIER, co_interventions, cohort, randomised_units, units_at_risk
 from causal_assets.warehouse.queries.windows import (
     Window,
     course_windows,
@@ -91,8 +93,6 @@ def test_recency_counts_days_since_the_last_and_tenure_since_the_first(marts: Ma
 
 
 def test_a_logarithm_keeps_the_sign_of_a_net_refund(marts: Marts) -> None:
-    from math import log
-
     marts.assigned("a", "2026-03-10")
     marts.assigned("b", "2026-03-10")
     marts.spent("a", "2026-03-09", -9.0)
@@ -117,7 +117,7 @@ def test_an_outcomes_window_begins_on_the_day_of_assignment() -> None:
 def test_the_course_of_an_outcome_is_its_whole_weeks_or_months(days: int, names: list[str]) -> None:
     course = course_windows(Outcome(name="spend_total", metric="spend", days=days))
     assert [window.name for window in course] == names
-    assert all(a.end == b.start for a, b in zip(course, course[1:], strict=False))
+    assert all(a.end == b.start for a, b in pairwise(course))
     assert all(window.end <= days for window in course)
 
 
@@ -229,6 +229,20 @@ def test_units_at_risk_do_not_depend_on_what_happens_after_time_zero(marts: Mart
     for row in before.values():
         del row["later_on"]
     assert after == before
+
+
+def test_where_no_metric_says_who_is_active_a_unit_is_at_risk_from_its_first_attribute_on(marts: Marts) -> None:
+    marts.learnt("known", "2026-03-09 23:59:59", "north")
+    marts.learnt("unknown", "2026-03-10 00:00:01", "north")
+    assert list(marts.rows(units_at_risk("shop", "mail", None, "2026-03-10", "2026-03-10"))) == ["known"]
+
+
+def test_other_treatments_count_as_a_covariate_only_before_assignment(marts: Marts) -> None:
+    marts.spent("a", "2026-01-01", 1.0)
+    for at in ("2026-02-01", "2026-03-09 23:59:59", "2026-03-10 00:00:00", "2026-03-11"):
+        marts.assigned("a", at, program="coupons")
+    found = marts.rows(units_at_risk("shop", "mail", "spend", "2026-03-10", "2026-03-10", ["coupons"]))
+    assert found["a"][EARLIER] == pytest.approx(log(3))
 
 
 def test_a_placebo_date_reads_covariates_there_and_treatment_at_time_zero(marts: Marts) -> None:

@@ -83,10 +83,12 @@ def cohort(
 ) -> str:
     """Units with covariates and attributes as known at assignment, kept where the population's filter holds.
 
-    An attribute is the last value known at the moment of assignment; one learnt a second later is not read.
+    An attribute is the last value known at the moment of assignment; one learnt a second later is not read, nor is one
+    withdrawn before.
     """
+    # arg_max would pass over a NULL, and so read a value that was withdrawn.
     known = ",\n        ".join(
-        f"arg_max(a.value, a.known_at) FILTER (WHERE a.attribute = {literal(name)}) AS {identifier(name)}"
+        f"arg_max_null(a.value, a.known_at) FILTER (WHERE a.attribute = {literal(name)}) AS {identifier(name)}"
         for name in attributes
     )
     parts = ["units.*"]
