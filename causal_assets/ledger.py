@@ -8,7 +8,7 @@ breaks the chain from there on.
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -139,7 +139,7 @@ class Ledger(dg.ConfigurableResource):
         return entry
 
     @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
+    def _connect(self) -> Generator[sqlite3.Connection]:
         with closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, at TEXT, kind TEXT, study TEXT, "

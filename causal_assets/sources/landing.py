@@ -268,7 +268,7 @@ def _parse_lines(connection: duckdb.DuckDBPyConnection, raw: RawTable) -> None:
             SELECT
                 _row,
                 CASE WHEN json_valid(line) AND json_type(line) = 'OBJECT'
-                    AND len(json_keys(line)) = len(list_distinct(json_keys(line))) THEN line
+                    AND len(json_keys(line)) = list_unique(json_keys(line)) THEN line
                     ELSE json_object('{UNREADABLE}', line) END AS line
             FROM lines
         )

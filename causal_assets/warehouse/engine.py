@@ -1,7 +1,7 @@
 """The only code that opens the engine."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ class Warehouse(dg.ConfigurableResource):
     path: str
 
     @contextmanager
-    def connect(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connect(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Open the file, and close it whatever happens.
 
         Raises:
@@ -39,7 +39,7 @@ class Warehouse(dg.ConfigurableResource):
             connection.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+    def transaction(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Open the file for one atomic change: committed on success, rolled back on any error."""
         with self.connect() as connection:
             connection.begin()
@@ -97,7 +97,7 @@ class Warehouse(dg.ConfigurableResource):
 
 
 @contextmanager
-def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
+def scratch() -> Generator[duckdb.DuckDBPyConnection]:
     """An in-memory engine, for work that belongs to no warehouse; spills to the system's temporary folder."""
     connection = _open(":memory:")
     try:
