@@ -146,7 +146,6 @@ def test_824_households_were_mailed_of_1983_at_risk(ran: Ran) -> None:
         ({"role": Role.PLACEBO}, 36, 12),
         ({"outcome": "spend_4w"}, 10, 7),
         ({"outcome": "spend_12w"}, 37, 16.5),
-        ({"outcome": "fuel_8w"}, 5.0, 2.7),
         ({"outcome": "spend_on_coupons_8w"}, 10.5, 4.6),
         ({"outcome": "coupon_discount_4w"}, 0.43, 0.19),
     ],

@@ -17,9 +17,9 @@ from causal_assets.protocol import Day
 from causal_assets.scaffold import TemplateScaffolder
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
-from causal_assets.warehouse.engine import Warehouse, identifier
+from causal_assets.warehouse.engine import Warehouse, identifier, literal
 from causal_assets.warehouse.queries.cohorts import EARLIER, co_interventions, cohort, units_at_risk
-from causal_assets.warehouse.queries.windows import Window, covariate_windows, window_sums
+from causal_assets.warehouse.queries.windows import Window, covariate_windows, exact_sum, window_sums
 from causal_assets.warehouse.results import Finding
 
 # The column of the primary outcome over a window of the same length just before time zero.
@@ -90,7 +90,7 @@ class ObservationalStudy(Study):
     co_interventions: Annotated[list[str], Field(default_factory=list)]
     placebo_date: Day | None = None
     specificity: Specificity | None = None
-    estimand: Literal["ATO", "ATT"] = "ATO"
+    estimand: Literal["ATO", "ATT"] = "ATO"  # ty: ignore[incompatible-mutable-override]: narrower, and never assigned
     seed: int = 0
 
     @model_validator(mode="after")
@@ -119,7 +119,13 @@ class ObservationalStudy(Study):
 
     def _units(self, as_of: str) -> str:
         return units_at_risk(
-            self.source, self.program, self.active_metric, self.time_zero, as_of, self.co_interventions
+            self.source,
+            self.program,
+            self.active_metric,
+            self.time_zero,
+            as_of,
+            self.co_interventions,
+            self.arms.treatment,
         )
 
     @property
@@ -136,6 +142,10 @@ class ObservationalStudy(Study):
         """Outcomes begin at time zero."""
         return self.time_zero
 
+    def closes(self) -> str:
+        """Everyone enters at time zero."""
+        return self.time_zero
+
     def population_in_words(self) -> str:
         """Who was at risk, when."""
         where = f", where {self.population}" if self.population else ""
@@ -147,7 +157,7 @@ class ObservationalStudy(Study):
         return [Window(BEFORE, self.primary.metric, -self.primary.days, 0)]
 
     def write_extras(self, warehouse: Warehouse, study: str) -> None:
-        """The placebo cohort: the same units by their later treatment, everything else moved to the placebo date."""
+        """The placebo cohort: units by their later treatment; all else, the population too, as of the placebo date."""
         if self.placebo_date is None:
             return
         # Only days before time zero are read, so the outcome lock is not touched.
@@ -155,8 +165,19 @@ class ObservationalStudy(Study):
             *covariate_windows(self.covariates),
             Window(self.primary.name, self.primary.metric, 0, self.primary.days),
         ]
-        sql = cohort(self._units(self.placebo_date), self.source, windows, self.attributes, None)
+        population = self.population_filter(warehouse)
+        sql = cohort(self._units(self.placebo_date), self.source, windows, self.cohort_attributes, population)
         warehouse.replace(f"{study}.placebo", f"SELECT * FROM ({sql}) ORDER BY unit_id")
+
+    def _validate_against_data(self, warehouse: Warehouse, file: str) -> None:
+        super()._validate_against_data(warehouse, file)
+        first = warehouse.scalar(f"SELECT first_day FROM marts.coverage WHERE source = {literal(self.source)}")
+        allowed = first + timedelta(days=self.primary.days)
+        if date.fromisoformat(self.time_zero) < allowed:
+            raise dg.Failure(
+                f"{file}: time_zero: {self.time_zero} has too little history: data begin on {first}, and "
+                f"{self.primary.name} is compared with as many days before; allowed is from {allowed}"
+            )
 
     # --- outcomes and estimates -----------------------------------------------------------------------------------
 
@@ -175,6 +196,8 @@ class ObservationalStudy(Study):
         sample = self._sample(warehouse, study, names)
         if not len(sample.unit):
             return []
+        # A week in which nobody did anything has no effect to draw; a declared outcome without events is an error.
+        names = [n for n in names if self.role(n) is not Role.OVER_TIME or np.ptp(sample.outcomes[n]) > 0]
         y = np.stack([sample.outcomes[name] for name in names], axis=1)
         nuisances = self._fit(sample, y)
         self._write_scores(warehouse, study, sample, nuisances)
@@ -303,8 +326,7 @@ class ObservationalStudy(Study):
         if NEVER in by_method and LATER in by_method:
             found.append(comparison_groups({name: by_method[name] for name in (NEVER, LATER)}))
         found += [placebo_date(placebo, primary) for placebo in placebos]
-        if controls:
-            found.append(negative_control(controls))
+        found.append(negative_control(controls))
         if self.specificity is not None:
             found.append(self._specificity(warehouse, study, findings, self.specificity))
         return found
@@ -342,7 +364,7 @@ class ObservationalStudy(Study):
         primary = results.primary(findings)
         assert primary is not None
         share = warehouse.scalar(
-            f"SELECT sum({split.targeted}) / sum({split.targeted} + {split.untargeted}) "
+            f"SELECT {exact_sum(split.targeted)} / {exact_sum(primary.outcome)} "
             f"FROM {study}.outcomes JOIN {study}.cohort USING (unit_id) WHERE treated"
         )
         return specificity(targeted, primary, share)

@@ -34,7 +34,7 @@ class RandomizedExperiment(Study):
 
     enrolled_from: Day
     enrolled_to: Day
-    estimand: Literal["ATE"] = "ATE"
+    estimand: Literal["ATE"] = "ATE"  # ty: ignore[incompatible-mutable-override]: narrower, and never assigned
 
     @model_validator(mode="after")
     def _enrolment_is_a_period(self) -> "RandomizedExperiment":
@@ -43,12 +43,18 @@ class RandomizedExperiment(Study):
         return self
 
     def units(self) -> str:
-        """First assignment of each unit within the enrolment period."""
-        return randomised_units(self.source, self.program, self.arms.treatment, self.enrolled_from, self.enrolled_to)
+        """First assignment of each unit within the enrolment period, if it was to one of the study's arms."""
+        first = randomised_units(self.source, self.program, self.arms.treatment, self.enrolled_from, self.enrolled_to)
+        # Who began in a third arm of the programme is no control.
+        return f"SELECT * FROM ({first}) WHERE arm IN ({literal(self.arms.control)}, {literal(self.arms.treatment)})"
 
     def begins(self) -> str:
         """Outcomes begin with the first assignment."""
         return self.enrolled_from
+
+    def closes(self) -> str:
+        """Units come until enrolment ends, whether or not one came today."""
+        return self.enrolled_to
 
     def population_in_words(self) -> str:
         """Who was enrolled, when."""
@@ -65,7 +71,8 @@ class RandomizedExperiment(Study):
         from causal_assets.estimators.randomized import difference_in_means
 
         arms = read_arms(warehouse, f"{study}.outcomes")
-        if len(arms) < 2:
+        enough = len(self.covariate_names) + 2  # an adjusted arm of fewer units has no variance
+        if len(arms) < 2 or min(moments.n for moments, _ in arms.values()) < enough:
             return []
         (control, names), (treated, _) = arms[False], arms[True]
         covariates = [names.index(name) for name in self.covariate_names]
@@ -77,7 +84,12 @@ class RandomizedExperiment(Study):
             )
             return self.role(outcome), estimate
 
-        findings = [effect(window.name, covariates) for window in self.windows]
+        still = {names[i] for i in np.flatnonzero(np.diag(control.cov) + np.diag(treated.cov) == 0)}
+        if still & {outcome.name for outcome in self.outcomes} and self.days_left(warehouse) > 0:
+            return []
+        # A week in which nobody did anything has no effect to draw; a declared outcome without events is an error.
+        shown = [w.name for w in self.windows if w.name not in still or self.role(w.name) is not Role.OVER_TIME]
+        findings = [effect(name, covariates) for name in shown]
         findings.sort(key=lambda finding: finding[0] is not Role.PRIMARY)
         if covariates:
             findings.append((Role.ALTERNATIVE, effect(self.primary.name, [])[1]))
@@ -101,11 +113,14 @@ class RandomizedExperiment(Study):
             found.append(randomized_balance(differences, omnibus(arms[False][0], arms[True][0])))
         primary = results.primary(findings)
         assert primary is not None  # the graph asks for diagnostics of an estimate only
+        third = "skewness[list_position(names, ?)]"  # NULL for two units, NaN for a constant
         rows = warehouse.rows(
-            f"SELECT treated, n, skewness[list_position(names, ?)] AS skew FROM {study}.outcomes", [primary.outcome]
+            f"SELECT treated, n, coalesce(nullif({third}, 'nan'::DOUBLE), 0) AS skew FROM {study}.outcomes",
+            [primary.outcome],
         )
         by_arm = {self.arms.treatment if row["treated"] else self.arms.control: row for row in rows}
-        found.append(skew({a: r["n"] for a, r in by_arm.items()}, {a: r["skew"] for a, r in by_arm.items()}))
+        units, skewness = ({arm: row[name] for arm, row in by_arm.items()} for name in ("n", "skew"))
+        found.append(skew(units, skewness, final=self.days_left(warehouse) == 0))
         return found
 
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
@@ -123,7 +138,7 @@ class RandomizedExperiment(Study):
 def read_arms(warehouse: Warehouse, relation: str) -> dict[bool, tuple[Moments, list[str]]]:
     """Moments of each arm with their column names, from rows as ``study_moments`` writes them."""
     arms = {}
-    for row in warehouse.rows(f"SELECT treated, n, names, means, covariances FROM {relation}"):
+    for row in warehouse.rows(f"SELECT treated, n, names, means, covariances FROM {relation}", repeatable=True):
         size = len(row["means"])
         upper = np.triu_indices(size)
         cov = np.zeros((size, size))

@@ -6,6 +6,7 @@ write and report. Keys are ``[study, stage]``; a stage's code version is the has
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,6 +78,10 @@ class Study(Protocol, dg.Component):
     @abstractmethod
     def begins(self) -> str:
         """The first day on which an outcome can occur."""
+
+    @abstractmethod
+    def closes(self) -> str:
+        """The last day on which a unit can enter the study."""
 
     @abstractmethod
     def population_in_words(self) -> str:
@@ -238,7 +243,7 @@ class Study(Protocol, dg.Component):
                 results.read_diagnostics(warehouse, study),
                 self.decision,
                 randomised=self.randomised,
-                days_left=self.days_left(warehouse, study),
+                days_left=self.days_left(warehouse),
             )
             results.write_decision(warehouse, study, protocol, self.design, taken)
             ledger.append_if_new(Kind.DECIDED, study, protocol, {"verdict": taken.verdict, "grade": taken.grade})
@@ -280,12 +285,16 @@ class Study(Protocol, dg.Component):
     def _write_cohort(self, warehouse: Warehouse, study: str, file: str) -> None:
         self._validate_against_data(warehouse, file)
         windows = [*covariate_windows(self.covariates), *self.extra_windows()]
-        population = parse_filter(self.population, self.known_columns(warehouse)) if self.population else None
-        sql = cohort(self.units(), self.source, windows, self.cohort_attributes, population)
+        sql = cohort(self.units(), self.source, windows, self.cohort_attributes, self.population_filter(warehouse))
         warehouse.replace(f"{study}.cohort", f"SELECT * FROM ({sql}) ORDER BY unit_id")
-        for arm, share in self.arm_counts(warehouse, study).items():
-            if share == 0:
-                raise dg.Failure(f"{file}: program {self.program!r}, arms: no unit in arm {arm!r} of the cohort")
+        for arm, units in self.arm_counts(warehouse, study).items():
+            if units == 0:
+                own = f"source = {literal(self.source)} AND program = {literal(self.program)}"
+                rows = warehouse.rows(f"SELECT DISTINCT arm FROM marts.assignments WHERE {own} ORDER BY arm")
+                raise dg.Failure(
+                    f"{file}: program {self.program!r}, arms: no unit in arm {arm!r} of the cohort; "
+                    f"the programme's arms are {[row['arm'] for row in rows]}"
+                )
         self.write_extras(warehouse, study)
 
     def _validate_against_data(self, warehouse: Warehouse, file: str) -> None:
@@ -307,6 +316,10 @@ class Study(Protocol, dg.Component):
         if self.program not in programs:
             raise dg.Failure(f"{file}: program: unknown program {self.program!r}; allowed are {sorted(programs)}")
 
+    def population_filter(self, warehouse: Warehouse) -> str | None:
+        """The population's condition as SQL."""
+        return parse_filter(self.population, self.known_columns(warehouse)) if self.population else None
+
     def known_columns(self, warehouse: Warehouse) -> list[str]:
         """Columns a population filter may use: covariates and attributes known before assignment."""
         rows = warehouse.rows(
@@ -325,10 +338,14 @@ class Study(Protocol, dg.Component):
         """The last complete day of the study's source."""
         return str(warehouse.scalar(f"SELECT last_day FROM marts.coverage WHERE source = {literal(self.source)}"))
 
-    def days_left(self, warehouse: Warehouse, study: str) -> int:
-        """Days of data still missing until every unit's longest window has passed."""
-        end = f"(SELECT max(assigned_on) + {self.longest_window - 1} FROM {study}.cohort)"
-        return max(0, warehouse.scalar(f"SELECT {end} - DATE '{self.data_through(warehouse)}'"))
+    def days_left(self, warehouse: Warehouse) -> int:
+        """Days of data still missing until the longest window of the last unit that can enter has passed.
+
+        Counted from the protocol, not from the units seen so far: with those a study of short windows would look final
+        on every day of its enrolment, and a decision on each is not a 5% procedure.
+        """
+        last = date.fromisoformat(self.closes()) + timedelta(days=self.longest_window - 1)
+        return max(0, (last - date.fromisoformat(self.data_through(warehouse))).days)
 
     def matured(self, warehouse: Warehouse, study: str) -> tuple[int, int]:
         """Units whose windows have all passed, and all units."""
@@ -362,7 +379,7 @@ class Study(Protocol, dg.Component):
         lost, rows_in = reporting.lost_rows(warehouse, self.source)
         matured, units = self.matured(warehouse, study)
         found = [
-            maturity(matured, units, self.days_left(warehouse, study)),
+            maturity(matured, units, self.days_left(warehouse)),
             data_loss(sum(rows for _, rows in lost), rows_in),
             retrospective(*reporting.registration_order(self, ledger, study)),
         ]

@@ -14,23 +14,25 @@ def bracket(adjusted: Estimate, did: Estimate) -> Diagnostic:
     """Adjustment for lagged outcomes beside 2x2 difference-in-differences; value is their distance in joint errors.
 
     If treatment was chosen on past outcomes, or if both arms would have moved in parallel, the truth lies between
-    them. Opposite signs beyond noise therefore leave the sign open: FAIL. Opposite signs within noise: REVIEW.
+    them. Opposite signs beyond noise therefore leave the sign open: FAIL. Opposite signs within noise, or one sign but
+    sizes apart beyond it (one of the two is wrong, and which is not in the data): REVIEW.
 
     Sources: Angrist & Pischke (2009), sec. 5.4; Ding & Li (2019), A bracketing relationship, Political Analysis 27(4).
     """
     distance = abs(adjusted.value - did.value) / hypot(adjusted.std_error, did.std_error)
     opposite = adjusted.value * did.value < 0
-    status = (Status.FAIL if distance > NOISE else Status.REVIEW) if opposite else Status.PASS
-    verdict = {
-        Status.PASS: "both have the same sign",
-        Status.REVIEW: "the signs differ by no more than noise",
-        Status.FAIL: "the sign is not identified",
-    }[status]
+    apart = distance > NOISE
+    status, verdict = {
+        (False, False): (Status.PASS, "they agree"),
+        (False, True): (Status.REVIEW, "they agree on the sign, not on the size"),
+        (True, False): (Status.REVIEW, "the signs differ by no more than noise"),
+        (True, True): (Status.FAIL, "the sign is not identified"),
+    }[opposite, apart]
     return diagnostic(
         "bracket",
         (status, NOISE),
         distance,
         f"Adjusted for past outcomes the effect is {adjusted.value:+.4g} (SE {adjusted.std_error:.3g}), by "
         f"difference-in-differences {did.value:+.4g} (SE {did.std_error:.3g}): {verdict}.",
-        "Do not act on the sign; randomise the next treatment.",
+        "Act on neither number; randomise the next treatment.",
     )

@@ -13,13 +13,18 @@ REVIEW_P = 0.05
 def negative_control(estimates: Sequence[Estimate]) -> Diagnostic:
     """The smallest p-value over outcomes the treatment should not move, times their number (Bonferroni).
 
-    Source: Lipsitch, Tchetgen Tchetgen & Cohen (2010), Negative controls, Epidemiology 21(3).
+    Without any, REVIEW: a hidden reason for treatment leaves no other trace in the data.
 
-    Raises:
-        ValueError: no estimate.
+    Source: Lipsitch, Tchetgen Tchetgen & Cohen (2010), Negative controls, Epidemiology 21(3).
     """
     if not estimates:
-        raise ValueError("estimates: expected at least one negative control")
+        return diagnostic(
+            "negative_control",
+            below(0.0, review=1.0),
+            0.0,
+            "No outcome is named that the treatment cannot move, so a hidden reason for treatment would go unseen.",
+            "Name an outcome with the role negative_control that the same reasons drive, or randomise.",
+        )
     worst = min(estimates, key=lambda e: e.p_value)
     p = min(1.0, worst.p_value * len(estimates))
     return diagnostic(

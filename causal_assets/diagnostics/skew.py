@@ -1,7 +1,7 @@
 """Is the outcome too skewed for a normal interval at these sizes of the arms?"""
 
 from collections.abc import Mapping
-from math import isfinite
+from math import inf, isfinite
 
 from causal_assets.diagnostics.grading import above, diagnostic
 from causal_assets.types import Diagnostic
@@ -9,6 +9,8 @@ from causal_assets.types import Diagnostic
 # Units per squared skewness for a 95% interval to miss by at most 3.0% on a side instead of 2.5%:
 # Kohavi, Deng, Longbotham & Xu (2014), Seven rules of thumb for web site experimenters, rule 7.
 UNITS_PER_SQUARED_SKEWNESS = 355
+REVIEW_RATIO = 1.0
+FAIL_RATIO = 4.0  # misses by 3.4% on a side by the same expansion: every third false ship is the skewness's own
 
 
 def skew(units: Mapping[str, int], skewness: Mapping[str, float], *, final: bool = True) -> Diagnostic:
@@ -29,13 +31,13 @@ def skew(units: Mapping[str, int], skewness: Mapping[str, float], *, final: bool
     small, large = sorted(units, key=lambda arm: units[arm])
     share = 1 / units[small], 1 / units[large]
     ratio = UNITS_PER_SQUARED_SKEWNESS * skewness[large] ** 2 * (share[0] - share[1]) ** 2 / sum(share)
+    enough = f"need {ratio:.1f} times as many units" if ratio > REVIEW_RATIO else "are enough"
     return diagnostic(
         "skew",
-        above(ratio, review=1.0, fail=1.0 if final else float("inf")),
+        above(ratio, review=REVIEW_RATIO, fail=FAIL_RATIO if final else inf),
         ratio,
         f"The outcome has a skewness of {skewness[large]:.1f}; arms of {units[small]:,} ({small}) and "
-        f"{units[large]:,} ({large}) {f'need {ratio:.1f} times as many units' if ratio > 1 else 'are enough'} "
-        "for an interval that misses alike on both sides.",
+        f"{units[large]:,} ({large}) {enough} for an interval that misses alike on both sides.",
         "The interval is too short on one side: give the arms equal shares, collect more units, or register a capped "
         "version of the outcome.",
     )

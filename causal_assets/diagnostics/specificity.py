@@ -8,7 +8,8 @@ def specificity(targeted: Estimate, total: Estimate, targeted_share: float) -> D
     """Effect on targeted products beside the part of the total effect that their share of spend would give anyway.
 
     ``targeted_share`` is the share of targeted products in the treated arm's outcome. PASS only if the whole interval
-    of the targeted effect lies above ``targeted_share * total``. Value: targeted effect as a share of the total effect.
+    of the targeted effect lies beyond ``targeted_share * total``, on the side of the total effect. Value: targeted
+    effect as a share of the total effect.
 
     Raises:
         ValueError: a share outside (0, 1), or a total effect of exactly zero.
@@ -18,7 +19,7 @@ def specificity(targeted: Estimate, total: Estimate, targeted_share: float) -> D
     if total.value == 0:
         raise ValueError(f"total: the effect on {total.outcome} is exactly zero, a share of it is not defined")
     proportional = targeted_share * total.value
-    specific = targeted.low > proportional
+    specific = targeted.low > proportional if total.value > 0 else targeted.high < proportional
     return diagnostic(
         "specificity",
         (Status.PASS if specific else Status.REVIEW, targeted_share),

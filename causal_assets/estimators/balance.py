@@ -6,6 +6,13 @@ from numpy.typing import ArrayLike
 from causal_assets.estimators.inference import Floats
 from causal_assets.estimators.moments import Moments, pseudo_inverse
 
+# Means closer than this, relative to their size, are one number that was added up in two orders.
+ROUNDING = 1e-12
+
+
+def _gap(control: Floats, treated: Floats) -> Floats:
+    return np.where(np.isclose(control, treated, rtol=ROUNDING, atol=0.0), 0.0, treated - control)
+
 
 def _standardized(gap: Floats, variance: Floats) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -18,18 +25,23 @@ def standardized_differences(control: Moments, treated: Moments) -> Floats:
     Infinite where two constants differ. Source: Austin (2009), Balance diagnostics, Statistics in Medicine 28(25).
     """
     variance = (np.diag(control.cov) + np.diag(treated.cov)) / 2
-    return _standardized(treated.mean - control.mean, variance)
+    return _standardized(_gap(control.mean, treated.mean), variance)
 
 
 def omnibus(control: Moments, treated: Moments) -> float:
     """P-value of one Wald test that all columns have equal means in both arms; collinear columns count once.
 
+    Zero where a column is one constant in one arm and another in the other.
+
     Source: Hansen & Bowers (2008), Covariate balance in simple, stratified and clustered studies, Stat. Science 23(2).
     """
     from scipy.stats import chi2
 
-    gap = treated.mean - control.mean
-    inverse, rank = pseudo_inverse(control.cov / control.n + treated.cov / treated.n)
+    gap = _gap(control.mean, treated.mean)
+    cov = control.cov / control.n + treated.cov / treated.n
+    if gap[np.diag(cov) == 0].any():
+        return 0.0
+    inverse, rank = pseudo_inverse(cov)
     return float(chi2.sf(gap @ inverse @ gap, rank)) if rank else 1.0
 
 
@@ -41,4 +53,4 @@ def weighted_differences(x: ArrayLike, d: ArrayLike, weight: ArrayLike) -> Float
     columns, treated, w = np.asarray(x, dtype=np.float64), np.asarray(d).astype(bool), np.asarray(weight)
     means = [np.average(columns[arm], axis=0, weights=w[arm]) for arm in (~treated, treated)]
     variance = (columns[~treated].var(axis=0, ddof=1) + columns[treated].var(axis=0, ddof=1)) / 2
-    return _standardized(means[1] - means[0], variance)
+    return _standardized(_gap(*means), variance)

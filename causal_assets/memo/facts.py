@@ -22,6 +22,7 @@ class Design:
 
     words: str
     assumptions: tuple[str, ...]
+    by_chance: bool  # only then may an outcome be said to have been raised, without an if
 
 
 NO_INTERFERENCE = "What one {unit} was given does not change the outcome of another."
@@ -36,6 +37,7 @@ DESIGNS = {
             "The outcome is recorded in the same way in both arms.",
             NO_INTERFERENCE,
         ),
+        by_chance=True,
     ),
     "observational target trial": Design(
         words="Nobody was assigned by chance. The study imitates the experiment one would have run: the same "
@@ -48,6 +50,7 @@ DESIGNS = {
             "Nothing else reached the treated {unit}s together with the intervention.",
             NO_INTERFERENCE,
         ),
+        by_chance=False,
     ),
 }
 

@@ -1,6 +1,7 @@
 """What the memo says in words. Every sentence is made of the facts, so that none can outlive its number."""
 
 from datetime import datetime
+from math import isfinite
 from typing import NamedTuple
 
 from causal_assets.memo import words
@@ -72,9 +73,12 @@ def _clause(facts: MemoFacts) -> str:
     outcome = words.name(estimate.outcome)
     if facts.reading is not Reading.CLEAR:
         return f"the effect on {outcome} cannot be told from zero"
-    show = words.shower(money=estimate.outcome in facts.currency_outcomes)
+    size = words.number(abs(estimate.value), money=estimate.outcome in facts.currency_outcomes)
+    if not DESIGNS[facts.design].by_chance:
+        side = "higher" if estimate.value > 0 else "lower"
+        return f"adjusted for what was recorded, {outcome} was {side} by {size} per {facts.unit} with the intervention"
     verb = "raised" if estimate.value > 0 else "lowered"
-    return f"the intervention {verb} {outcome} by {show(abs(estimate.value))} per {facts.unit}"
+    return f"the intervention {verb} {outcome} by {size} per {facts.unit}"
 
 
 def _but(facts: MemoFacts) -> str:
@@ -110,7 +114,12 @@ def answer(facts: MemoFacts) -> str:
             )
         case _:
             return _no_effect(facts, estimate)
-    early = f" This is not final; to go: {_days(days)}." if facts.decision.verdict is Verdict.KEEP_RUNNING else ""
+    early = (
+        f" This is not final; to go: {_days(days)}. Read again and again before the end, such intervals miss more "
+        "often than they say: nothing may be decided on them yet."
+        if facts.decision.verdict is Verdict.KEEP_RUNNING
+        else ""
+    )
     return found[0].upper() + found[1:] + early
 
 
@@ -150,12 +159,18 @@ def tiles(facts: MemoFacts) -> list[Tile]:
         n = estimate.n_treated
         total = f"In total, over {n:,} treated {unit}s"
         found.append(_tile(total, n * estimate.value, n * estimate.low, n * estimate.high, show, level))
-    if estimate.relative is not None and estimate.relative_low is not None and estimate.relative_high is not None:
+    if _has_relative(estimate) and estimate.relative_low is not None and estimate.relative_high is not None:
         label = "Relative lift" if facts.reading is Reading.CLEAR and estimate.value > 0 else "Relative difference"
         ends = estimate.relative_low, estimate.relative_high
         found.append(_tile(label, estimate.relative, *ends, words.percent, level))
-    profit = _tile(f"Profit per treated {unit}", *facts.profit, dollars, level)
+    whom = f"treated {unit}" if estimate.estimand in SCALES_TO_TREATED else f"{unit} for which either arm was plausible"
+    profit = _tile(f"Profit per {whom}", *facts.profit, dollars, level)
     return [*found, profit, _cost(facts, estimate)]
+
+
+def _has_relative(estimate: Estimate) -> bool:
+    """Whether the effect can be put relative to a mean that is itself clear of zero."""
+    return estimate.relative is not None and isfinite(estimate.relative_low or 0.0)
 
 
 def _tile(label: str, value: float, low: float, high: float, show: words.Show, level: str) -> Tile:
@@ -167,14 +182,20 @@ def _tile(label: str, value: float, low: float, high: float, show: words.Show, l
 
 
 def _cost(facts: MemoFacts, estimate: Estimate) -> Tile:
-    """Cost per unit of outcome gained: cost over effect, the interval by the same division (exact: it is monotone)."""
+    """Cost per unit of outcome gained, or avoided where the rule says that less is better.
+
+    Cost over effect, the interval by the same division (exact: it is monotone).
+    """
     dollars, cost = words.shower(money=True), facts.cost_per_unit
     of = "$1 of " if estimate.outcome in facts.currency_outcomes else "unit of "
-    label, note = f"Cost per extra {of}{words.name(estimate.outcome)}", f"at {dollars(cost)} per treated {facts.unit}"
-    if estimate.low <= 0:
-        return Tile(label, "nothing gained" if estimate.high < 0 else "cannot be told", note)
-    ends = words.interval(cost / estimate.high, cost / estimate.low, dollars)
-    return Tile(label, dollars(cost / estimate.value), f"{words.level(estimate.level)} interval {ends}; {note}")
+    less = facts.value_per_outcome < 0
+    low, high = (-estimate.high, -estimate.low) if less else (estimate.low, estimate.high)
+    label = f"Cost per {'' if less else 'extra '}{of}{words.name(estimate.outcome)}{' avoided' if less else ''}"
+    note = f"at {dollars(cost)} per treated {facts.unit}"
+    if low <= 0:
+        return Tile(label, "nothing gained" if high < 0 else "cannot be told", note)
+    ends = words.interval(cost / high, cost / low, dollars)
+    return Tile(label, dollars(cost / abs(estimate.value)), f"{words.level(estimate.level)} interval {ends}; {note}")
 
 
 def row(facts: MemoFacts, role: Role, estimate: Estimate) -> Row:
@@ -188,7 +209,7 @@ def row(facts: MemoFacts, role: Role, estimate: Estimate) -> Row:
         value=signed(estimate.value),
         interval=words.interval(estimate.low, estimate.high, signed)
         + ("" if facts.common_level else f" ({words.level(estimate.level)})"),
-        relative="" if estimate.relative is None else words.percent(estimate.relative),
+        relative=words.percent(estimate.relative) if estimate.relative is not None and _has_relative(estimate) else "",
         p_value=words.p_value(estimate.p_value),
         reading=_row_reading(facts, role, estimate),
         truth=truth(facts, estimate),
@@ -205,7 +226,8 @@ def _row_reading(facts: MemoFacts, role: Role, estimate: Estimate) -> str:
         return "cannot be told from zero"
     if facts.reading is Reading.NOT_AN_EFFECT:
         return "differs; not shown to be an effect"
-    return "rose" if estimate.value > 0 else "fell"
+    higher, lower = ("rose", "fell") if DESIGNS[facts.design].by_chance else ("higher", "lower")
+    return higher if estimate.value > 0 else lower
 
 
 def _guardrail(facts: MemoFacts, estimate: Estimate) -> str:
@@ -213,7 +235,9 @@ def _guardrail(facts: MemoFacts, estimate: Estimate) -> str:
     worst, best = (estimate.high, estimate.low) if rising else (-estimate.low, -estimate.high)  # as harm
     state = "within" if worst < margin else "worse than" if best > margin else "not shown to be within"
     allowed = words.number(margin, money=estimate.outcome in facts.currency_outcomes)
-    return f"{state} its margin, a {'rise' if rising else 'fall'} of {allowed}"
+    harm = "rise" if rising else "fall"
+    shown = f", though shown to {harm}" if worst < margin and best > 0 else ""
+    return f"{state} its margin, a {harm} of {allowed}{shown}"
 
 
 def design(facts: MemoFacts) -> tuple[str, list[str]]:

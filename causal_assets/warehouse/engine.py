@@ -50,9 +50,14 @@ class Warehouse(dg.ConfigurableResource):
                 raise
             connection.commit()
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Run one query and return its rows; meant for small results."""
+    def rows(self, sql: str, parameters: Sequence[Any] = (), *, repeatable: bool = False) -> list[dict[str, Any]]:
+        """Run one query and return its rows; meant for small results.
+
+        ``repeatable`` runs it on one thread: where floats are summed, the last digits are then the same every time.
+        """
         with self.connect() as connection:
+            if repeatable:
+                connection.execute("SET threads = 1")
             result = connection.execute(sql, parameters)
             names = [column[0] for column in result.description]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -14,10 +14,12 @@ from causal_assets.types import Status
         ((28, 11), (-11, 9), Status.FAIL),
         ((5, 11), (-4, 9), Status.REVIEW),
         ((28, 11), (2, 9), Status.PASS),
-        ((-28, 11), (-90, 9), Status.PASS),
+        ((-28, 11), (-40, 9), Status.PASS),
+        ((-28, 11), (-90, 9), Status.REVIEW),
+        ((28, 2), (1, 2), Status.REVIEW),
     ],
 )
-def test_opposite_signs_fail_only_beyond_noise(estimated, adjusted, did, status):
+def test_opposite_signs_fail_beyond_noise_and_sizes_apart_beyond_it_are_for_review(estimated, adjusted, did, status):
     assert bracket(estimated(*adjusted), estimated(*did)).status is status
 
 

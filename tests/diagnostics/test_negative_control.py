@@ -24,6 +24,7 @@ def test_the_message_names_the_outcome_that_moves(estimated):
     assert found.message.startswith("fuel, which the treatment should not move, moves by +5")
 
 
-def test_no_negative_control_is_refused():
-    with pytest.raises(ValueError, match="at least one negative control"):
-        negative_control([])
+def test_without_a_negative_control_hidden_confounding_is_for_review():
+    found = negative_control([])
+    assert (found.status, found.value, found.threshold) == (Status.REVIEW, 0.0, 1.0)
+    assert "would go unseen" in found.message

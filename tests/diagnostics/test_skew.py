@@ -9,9 +9,10 @@ from causal_assets.types import Status
 
 def test_a_small_arm_beside_a_large_one_needs_355_units_per_squared_skewness():
     found = skew({"control": 5_000, "treated": 5_000_000}, {"control": 1.0, "treated": 6.0})
-    assert found.status is Status.FAIL
+    assert found.status is Status.REVIEW
     assert found.value == pytest.approx(355 * 36 / 5_000, rel=0.01)
-    assert "arms of 5,000 (control) and 5,000,000 (treated) need 2.6 times as many units" in found.message
+    assert "arms of 5,000 (control) and 5,000,000 (treated) need 2.5 times as many units" in found.message
+    assert skew({"control": 3_000, "treated": 5_000_000}, {"control": 1.0, "treated": 6.0}).status is Status.FAIL
     assert skew({"control": 15_000, "treated": 5_000_000}, {"control": 6.0, "treated": 6.0}).status is Status.PASS
 
 

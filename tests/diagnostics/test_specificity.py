@@ -19,3 +19,8 @@ def test_a_share_outside_zero_and_one_and_a_zero_total_are_refused(estimated):
         specificity(estimated(1, 1), estimated(1, 1), 1.2)
     with pytest.raises(ValueError, match="exactly zero"):
         specificity(estimated(1, 1), estimated(0, 1), 0.3)
+
+
+def test_where_the_total_falls_targeted_products_that_stand_still_are_not_specific(estimated):
+    assert specificity(estimated(0.0, 1.0), estimated(-20.0, 4.0), 0.3).status is Status.REVIEW
+    assert specificity(estimated(-18.0, 1.0), estimated(-20.0, 4.0), 0.3).status is Status.PASS

@@ -23,6 +23,15 @@ def test_copied_and_constant_covariates_do_not_change_the_omnibus_test():
     assert omnibus(Moments.of(padded[:200]), Moments.of(padded[200:])) == pytest.approx(expected, rel=1e-9)
 
 
+def test_two_different_constants_are_certain_imbalance_and_one_constant_is_none():
+    x = np.random.default_rng(0).normal(size=(403, 1))
+    arm = np.arange(403) < 200
+    apart, alike = np.column_stack([x, arm * 1.0]), np.column_stack([x, np.full(403, np.log1p(126.0))])
+    assert omnibus(Moments.of(apart[~arm]), Moments.of(apart[arm])) == 0.0
+    assert omnibus(Moments.of(alike[~arm]), Moments.of(alike[arm])) > 0.001
+    assert weighted_differences(alike, arm, np.linspace(0.1, 0.9, 403))[1] == 0.0
+
+
 def test_differences_are_in_standard_deviations():
     control, treated = (
         Moments(100, np.array([m, 5.0, c]), np.diag([4.0, 1.0, 0.0])) for m, c in ((1.0, 1.0), (2.0, 2.0))

@@ -222,3 +222,46 @@ def test_a_design_without_words_is_refused(shipped):
 def test_an_estimate_without_its_profit_is_refused(shipped):
     with pytest.raises(ValueError, match="primary and profit go together"):
         replace(shipped, profit=None)
+
+
+def test_without_chance_assignment_the_page_does_not_say_that_the_intervention_raised_anything(shipped):
+    chosen = replace(decided(shipped, Verdict.HOLD), design="observational target trial")
+    text = seen(render(chosen))
+    assert "adjusted for what was recorded, revenue in 28 days was higher by $1.84 per customer" in text
+    assert not re.search(r"\braised\b|\brose\b", text)
+
+
+def test_an_overlap_effect_is_not_called_the_profit_of_the_treated(shipped):
+    text = seen(render(replace(shipped, primary=replace(shipped.primary, estimand="ATO"))))
+    assert "Profit per customer for which either arm was plausible" in text
+    assert "Profit per treated" not in text
+
+
+def test_a_look_before_the_end_says_that_it_decides_nothing(shipped):
+    running = replace(shipped, decision=replace(shipped.decision, verdict=Verdict.KEEP_RUNNING, days_left=3))
+    assert "nothing may be decided on them yet" in seen(render(running))
+    assert "nothing may be decided on them yet" not in seen(render(shipped))
+
+
+def test_a_guardrail_that_is_harmed_within_its_margin_is_said_to_be_harmed(shipped):
+    guardrail = replace(shipped.others[1][1], value=0.5, low=0.2, high=0.8)
+    facts = replace(shipped, margins={guardrail.outcome: 1.0}, harmed_by_increase=frozenset({guardrail.outcome}))
+    reading = sentences.row(facts, Role.GUARDRAIL, guardrail).reading
+    assert reading == "within its margin, a rise of 1, though shown to rise"
+
+
+def test_an_effect_without_a_bounded_relative_interval_has_no_relative_value(shipped):
+    primary = replace(shipped.primary, relative=23.4, relative_low=-inf, relative_high=inf)
+    text = seen(render(replace(shipped, primary=primary)))
+    assert "Relative lift" not in text
+    assert "2,340%" not in text
+
+
+def test_where_less_is_better_the_cost_is_per_unit_avoided(shipped):
+    fallen = replace(shipped.primary, outcome="returns", value=-2.0, low=-4.0, high=-1.0)
+    facts = replace(shipped, primary=fallen, value_per_outcome=-1.0, cost_per_unit=1.0)
+    assert "Cost per unit of returns avoided $0.50 95% interval $0.25 to $1.00" in seen(render(facts))
+
+
+def test_the_table_says_that_its_p_values_are_not_adjusted_for_their_number(shipped):
+    assert "not adjusted for how many there are" in seen(render(shipped))

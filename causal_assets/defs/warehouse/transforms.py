@@ -1,6 +1,7 @@
 """The one dbt step: staging, intermediate and marts in a single `dbt build`, its tests shown as asset checks."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -38,9 +39,7 @@ def transforms() -> dg.Definitions:
     project = dbt_project()
 
     @dbt_assets(manifest=project.manifest_path, project=project)
-    def warehouse_models(
-        context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse
-    ) -> Iterator[Any]:
+    def warehouse_models(context: dg.AssetExecutionContext, dbt: DbtCliResource, warehouse: Warehouse) -> Iterator[Any]:
         # Unit tests prove the code, not the data: the test suite runs them.
         command = ["build", "--exclude-resource-type", "unit_test"]
         invocation = dbt.cli(command, context=context, raise_on_error=False)
@@ -50,6 +49,7 @@ def transforms() -> dg.Definitions:
             yield _described(event, warehouse) if isinstance(event, dg.Output) else event
         if error := invocation.get_error():
             raise error
+        shutil.rmtree(invocation.target_path)  # one folder a run; kept only where dbt failed
         # Outputs of dbt are optional: without this, a dbt that says nothing would skip all that follows and look green.
         said = {event.output_name for event in events if isinstance(event, dg.Output)}
         wanted = {key.to_python_identifier() for key in context.selected_asset_keys}

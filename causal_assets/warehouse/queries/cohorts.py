@@ -27,14 +27,21 @@ EARLIER = "earlier_co_interventions"
 
 
 def units_at_risk(
-    source: str, program: str, active_metric: str | None, time_zero: str, as_of: str, others: Sequence[str] = ()
+    source: str,
+    program: str,
+    active_metric: str | None,
+    time_zero: str,
+    as_of: str,
+    others: Sequence[str] = (),
+    treatment: str | None = None,
 ) -> str:
     """Units known before ``as_of`` and never assigned before ``time_zero``: treated on that day, or not.
 
-    Known means active in ``active_metric``, or with any attribute where that is None. Nothing here depends on the
-    future of a unit; ``later_on``, the day of a later assignment, is carried along for falsification only. ``as_of`` is
-    the day covariates are read at: time zero, or an earlier placebo date. With other programmes, what a unit had of
-    them before is a covariate.
+    Assigned means to the arm ``treatment`` (a holdout is not treated), or to any arm where that is None. Known means
+    active in ``active_metric``, or with any attribute where that is None. Nothing here depends on the future of a unit;
+    ``later_on``, the day of a later assignment, is carried along for falsification only. ``as_of`` is the day
+    covariates are read at: time zero, or an earlier placebo date. With other programmes, what a unit had of them before
+    is a covariate.
     """
     if active_metric is None:
         first_known = (
@@ -46,6 +53,7 @@ def units_at_risk(
             f"SELECT unit_id, min(day) AS first_day FROM marts.unit_days "
             f"WHERE source = {literal(source)} AND metric = {literal(active_metric)}"
         )
+    given = "" if treatment is None else f" AND arm = {literal(treatment)}"
     earlier = ""
     if others:
         listed = ", ".join(literal(other) for other in others)
@@ -63,7 +71,7 @@ assigned AS (
         min(CAST(assigned_at AS DATE)) AS first_on,
         min(CAST(assigned_at AS DATE)) FILTER (WHERE CAST(assigned_at AS DATE) > {literal(time_zero)}) AS later_on
     FROM marts.assignments
-    WHERE source = {literal(source)} AND program = {literal(program)}
+    WHERE source = {literal(source)} AND program = {literal(program)}{given}
     GROUP BY unit_id
 )
 SELECT

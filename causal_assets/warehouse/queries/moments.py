@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from causal_assets.warehouse.engine import identifier, literal
-from causal_assets.warehouse.queries.windows import Window
+from causal_assets.warehouse.queries.windows import Window, exact_sum
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def study_moments(studies: Sequence[StudyColumns]) -> str:
         for slot, window in enumerate(study.windows)
     )
     metrics = ", ".join(sorted({literal(window.metric) for study in studies for window in study.windows}))
-    sums = ", ".join(f"sum(d.value) FILTER (WHERE s.slot = {i}) AS c{i}" for i in range(outcomes))
+    sums = ", ".join(f"{exact_sum('d.value', f'FILTER (WHERE s.slot = {i})')} AS c{i}" for i in range(outcomes))
     filled = ", ".join(
         [f"coalesce(t.c{i}, 0) AS c{i}" for i in range(outcomes)] + [f"p.x{i}" for i in range(covariates)]
     )

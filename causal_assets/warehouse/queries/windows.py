@@ -10,6 +10,16 @@ from causal_assets.warehouse.engine import identifier, literal
 EVER = 36_500
 
 
+# Fixed point adds exactly, so that a sum does not depend on which thread adds first; twelve decimals lose nothing that a
+# float of a metric's size holds.
+FIXED = "DECIMAL(38, 12)"
+
+
+def exact_sum(value: str, inside: str = "") -> str:
+    """SQL sum of a metric's values that is the same on every run."""
+    return f"CAST(sum(CAST({value} AS {FIXED})) {inside} AS DOUBLE)"
+
+
 @dataclass(frozen=True)
 class Window:
     """One column: a metric over the days [start, end) after assignment (negative: before)."""
@@ -28,7 +38,7 @@ class Window:
             f"AND d.day < {assigned_on} + {self.end})"
         )
         if self.statistic == "sum":
-            value = f"coalesce(sum(d.value) {inside}, 0)"
+            value = f"coalesce({exact_sum('d.value', inside)}, 0)"
         elif self.statistic == "recency":
             value = f"CAST(coalesce(min({assigned_on} - d.day) {inside}, {-self.start}) AS DOUBLE)"
         else:
