@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
+from causal_assets.component import TemplateScaffolder
 from causal_assets.designs import reporting
 from causal_assets.designs.study import SHARED_CHECKS, Study
 from causal_assets.estimators.overlap import Nuisances
 from causal_assets.protocol import Day
-from causal_assets.scaffold import TemplateScaffolder
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier, literal

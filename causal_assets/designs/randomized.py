@@ -7,10 +7,10 @@ import dagster as dg
 import numpy as np
 from pydantic import model_validator
 
+from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.study import SHARED_CHECKS, Study
 from causal_assets.estimators.moments import Moments
 from causal_assets.protocol import Day
-from causal_assets.scaffold import TemplateScaffolder
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, literal

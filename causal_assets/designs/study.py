@@ -7,16 +7,16 @@ write and report. Keys are ``[study, stage]``; a stage's code version is the has
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
 from pydantic import model_validator
 
 from causal_assets import tracking
+from causal_assets.component import YamlComponent, yaml_file
 from causal_assets.decision import Profit, decide
 from causal_assets.designs import reporting
-from causal_assets.home import PROJECT, Home
+from causal_assets.home import Home
 from causal_assets.ledger import Kind, Ledger
 from causal_assets.protocol import NAME, Outcome, Protocol, hash_of, stage_hash
 from causal_assets.types import Diagnostic, Estimate, Role
@@ -37,7 +37,7 @@ METHODS = {"cohort": "1", "outcomes": "1", "estimate": "1", "evidence": "1", "de
 COHORT_CHECKS = ("one_row_per_unit", "both_arms_present", "covariates_before_assignment")
 
 
-class Study(Protocol, dg.Component):
+class Study(Protocol, YamlComponent):
     """One causal question; its YAML is its protocol, its folder's name is its name."""
 
     design: ClassVar[str]
@@ -140,8 +140,7 @@ class Study(Protocol, dg.Component):
                 f"{context.path}: {name!r} cannot name a study; allowed are lower-case letters, digits and _, "
                 f"and none of {sorted(RESERVED)}"
             )
-        file = context.path / "defs.yaml"
-        return dg.Definitions(assets=list(self._graph(name, str(_relative(file)))))
+        return dg.Definitions(assets=list(self._graph(name, str(yaml_file(context)))))
 
     def _graph(self, study: str, file: str) -> Iterator[dg.AssetsDefinition]:
         document, protocol = self.protocol_document, self.protocol_hash
@@ -387,10 +386,6 @@ class Study(Protocol, dg.Component):
         if primary is None:
             return found
         return [*self.diagnostics(warehouse, study, findings), power(primary, self.plausible_effect), *found]
-
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path
 
 
 SHARED_CHECKS = ("power", "maturity", "data_loss", "retrospective")

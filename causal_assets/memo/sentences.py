@@ -159,18 +159,19 @@ def tiles(facts: MemoFacts) -> list[Tile]:
         n = estimate.n_treated
         total = f"In total, over {n:,} treated {unit}s"
         found.append(_tile(total, n * estimate.value, n * estimate.low, n * estimate.high, show, level))
-    if _has_relative(estimate) and estimate.relative_low is not None and estimate.relative_high is not None:
+    if relative := _relative(estimate):
         label = "Relative lift" if facts.reading is Reading.CLEAR and estimate.value > 0 else "Relative difference"
-        ends = estimate.relative_low, estimate.relative_high
-        found.append(_tile(label, estimate.relative, *ends, words.percent, level))
+        found.append(_tile(label, *relative, words.percent, level))
     whom = f"treated {unit}" if estimate.estimand in SCALES_TO_TREATED else f"{unit} for which either arm was plausible"
     profit = _tile(f"Profit per {whom}", *facts.profit, dollars, level)
     return [*found, profit, _cost(facts, estimate)]
 
 
-def _has_relative(estimate: Estimate) -> bool:
-    """Whether the effect can be put relative to a mean that is itself clear of zero."""
-    return estimate.relative is not None and isfinite(estimate.relative_low or 0.0)
+def _relative(estimate: Estimate) -> tuple[float, float, float] | None:
+    """The effect relative to the mean without it, with its ends; None where that mean cannot be told from zero."""
+    value, low, high = estimate.relative, estimate.relative_low, estimate.relative_high
+    bounded = value is not None and low is not None and high is not None and isfinite(low) and isfinite(high)
+    return (value, low, high) if bounded else None
 
 
 def _tile(label: str, value: float, low: float, high: float, show: words.Show, level: str) -> Tile:
@@ -209,7 +210,7 @@ def row(facts: MemoFacts, role: Role, estimate: Estimate) -> Row:
         value=signed(estimate.value),
         interval=words.interval(estimate.low, estimate.high, signed)
         + ("" if facts.common_level else f" ({words.level(estimate.level)})"),
-        relative=words.percent(estimate.relative) if estimate.relative is not None and _has_relative(estimate) else "",
+        relative=words.percent(relative[0]) if (relative := _relative(estimate)) else "",
         p_value=words.p_value(estimate.p_value),
         reading=_row_reading(facts, role, estimate),
         truth=truth(facts, estimate),

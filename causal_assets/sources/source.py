@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import dagster as dg
 from pydantic import Field, model_validator
 
+from causal_assets.component import TemplateScaffolder, YamlComponent
 from causal_assets.home import Home
-from causal_assets.scaffold import TemplateScaffolder
 from causal_assets.sources.contract import TableContract
 from causal_assets.sources.landing import PROBLEM, Delivery, RawTable, find_deliveries, load, replay
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
@@ -42,7 +42,7 @@ class RawConfig(dg.Config):
 
 
 @dg.scaffold_with(TemplateScaffolder)
-class Source(dg.Component, dg.Model, dg.Resolvable):
+class Source(YamlComponent, dg.Model, dg.Resolvable):
     """Raw tables from one source, named after the folder of its YAML file.
 
     Exactly one of ``folder`` (below the landing folder unless absolute), ``package`` (a folder of an installed Python

@@ -10,8 +10,8 @@ from causal_assets.warehouse.engine import identifier, literal
 EVER = 36_500
 
 
-# Fixed point adds exactly, so that a sum does not depend on which thread adds first; twelve decimals lose nothing that a
-# float of a metric's size holds.
+# Fixed point adds exactly, so that a sum does not depend on which thread adds first; twelve decimals lose nothing that
+# a float of a metric's size holds.
 FIXED = "DECIMAL(38, 12)"
 
 
