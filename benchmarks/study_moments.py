@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from causal_assets.designs.randomized import read_arms
 from causal_assets.estimators.randomized import difference_in_means
@@ -92,7 +93,7 @@ def _tea_tasting(warehouse: Warehouse, study: StudyColumns) -> list[float]:
             f"FROM ({window_sums(cohort, 'shop', study.windows)}) AS w JOIN {cohort} AS c USING (unit_id)"
         ).to_arrow_table()
     experiment = tt.Experiment({metric: tt.Mean(metric, use_t=True) for metric in METRICS})
-    result = experiment.analyze(rows)[METRICS[0]]
+    result: Any = experiment.analyze(rows)[METRICS[0]]
     effect = result.effect_size
     half = (result.effect_size_ci_upper - result.effect_size_ci_lower) / 2
     return [effect, half / 1.959963985]

@@ -155,7 +155,7 @@ def hidden_reason(warehouse: Warehouse, seed: int) -> ObservationalStudy:
     with warehouse.transaction() as connection:
         connection.executemany(
             "INSERT INTO marts.unit_days VALUES ('shop', ?, DATE '2026-03-01' + ?::INTEGER, 'revenue', ?, 1)",
-            [(f"u{i}", day, 5 + trait[i] + rng.normal(0, 1)) for i in range(1_000) for day in (-10, -3, 3)],
+            [(f"u{i}", day, 5 + trait[i] + rng.normal(0, 1)) for i in range(1_000) for day in (-10, -3, 3, 10)],
         )
         connection.executemany(
             "INSERT INTO marts.assignments VALUES ('shop', 'mailing', ?, 'mailed', '2026-03-01')",
