@@ -60,12 +60,12 @@ def decide(
     """Apply the protocol's rule; the first that holds wins, in the order written here."""
     given = grade(diagnostics, randomised=randomised)
     failed = tuple(diagnostic.message for diagnostic in diagnostics if diagnostic.status is Status.FAIL)
-    if primary is None:
-        waiting = "No unit's outcome window has passed yet."
-        return Decision(verdict=Verdict.KEEP_RUNNING, grade=given, reasons=(waiting,), days_left=days_left)
     if failed:
         verdict = Verdict.BLOCKED if randomised else Verdict.NOT_IDENTIFIED
         return Decision(verdict=verdict, grade=given, reasons=failed, days_left=days_left)
+    if primary is None:
+        waiting = "No unit's outcome window has passed yet."
+        return Decision(verdict=Verdict.KEEP_RUNNING, grade=given, reasons=(waiting,), days_left=days_left)
     if days_left > 0:
         waiting = f"{days_left} days are left until every unit's outcome window has passed."
         return Decision(verdict=Verdict.KEEP_RUNNING, grade=given, reasons=(waiting,), days_left=days_left)

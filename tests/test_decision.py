@@ -72,7 +72,7 @@ BLOCKED, NOT_IDENTIFIED = Verdict.BLOCKED, Verdict.NOT_IDENTIFIED
         (True, (0.6, 2.0), [], [FAIL], 5, BLOCKED, "D", "message 0"),
         (False, (0.6, 2.0), [], [FAIL], 5, NOT_IDENTIFIED, "D", "message 0"),
         (True, None, [], [PASS], 12, KEEP, "A", "No unit's outcome window has passed"),
-        (True, None, [], [FAIL], 12, KEEP, "D", "No unit's outcome window has passed"),
+        (True, None, [], [FAIL], 12, BLOCKED, "D", "message 0"),
         (True, None, [], [], 12, KEEP, "A", "No unit's outcome window has passed"),
     ],
 )

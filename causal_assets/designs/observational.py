@@ -73,8 +73,8 @@ class ObservationalStudy(Study):
     design: ClassVar[str] = "observational target trial"
     randomised: ClassVar[bool] = False
     checks: ClassVar[tuple[str, ...]] = (
-        "balance", "overlap", "co_intervention", "bracket", "comparison_groups", "placebo_date", "negative_control",
-        "specificity", *SHARED_CHECKS,
+        "clean_start", "crossover", "balance", "overlap", "co_intervention", "bracket", "comparison_groups",
+        "placebo_date", "negative_control", "specificity", *SHARED_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
@@ -303,6 +303,26 @@ class ObservationalStudy(Study):
 
     # --- evidence -------------------------------------------------------------------------------------------------
 
+    def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """Treatment during the day of time zero, controls treated in the window, other treatments."""
+        from causal_assets.diagnostics.clean_start import clean_start
+        from causal_assets.diagnostics.crossover import crossover
+
+        counts = self.arm_counts(warehouse, study)
+        in_the_day = warehouse.scalar(
+            f"SELECT count(DISTINCT unit_id) FROM marts.assignments JOIN {study}.cohort USING (unit_id) "
+            f"WHERE source = {literal(self.source)} AND program = {literal(self.program)} AND treated "
+            f"AND assignments.assigned_at > cohort.assigned_at AND assignments.assigned_at < cohort.assigned_on + 1"
+        )
+        crossed = warehouse.scalar(
+            f"SELECT count(*) FROM {study}.cohort WHERE NOT treated AND later_on < assigned_on + {self.primary.days}"
+        )
+        found = [
+            clean_start(in_the_day, counts[self.arms.treatment]),
+            crossover(crossed, counts[self.arms.control]),
+        ]
+        return [*found, self._co_intervention(warehouse, study)] if self.co_interventions else found
+
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
         """Balance, overlap, other treatments; does the answer survive another method, group, date or product?"""
         from causal_assets.diagnostics.balance import weighted_balance
@@ -321,8 +341,6 @@ class ObservationalStudy(Study):
             self._overlap(warehouse, study),
             bracket(primary, by_method[DID]),
         ]
-        if self.co_interventions:
-            found.append(self._co_intervention(warehouse, study))
         if NEVER in by_method and LATER in by_method:
             found.append(comparison_groups({name: by_method[name] for name in (NEVER, LATER)}))
         found += [placebo_date(placebo, primary) for placebo in placebos]

@@ -95,11 +95,10 @@ class RandomizedExperiment(Study):
             findings.append((Role.ALTERNATIVE, effect(self.primary.name, [])[1]))
         return findings
 
-    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """Sample ratio, units in several arms, pre-period balance, skew."""
+    def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """Sample ratio, units in several arms, pre-period balance."""
         from causal_assets.diagnostics.balance import randomized_balance
         from causal_assets.diagnostics.several_arms import several_arms
-        from causal_assets.diagnostics.skew import skew
         from causal_assets.diagnostics.srm import srm
         from causal_assets.estimators.balance import omnibus
 
@@ -111,6 +110,12 @@ class RandomizedExperiment(Study):
             arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
             differences = {name: before for name, before, _ in self.balance(warehouse, study)}
             found.append(randomized_balance(differences, omnibus(arms[False][0], arms[True][0])))
+        return found
+
+    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """Skew of the primary outcome against the number of units."""
+        from causal_assets.diagnostics.skew import skew
+
         primary = results.primary(findings)
         assert primary is not None  # the graph asks for diagnostics of an estimate only
         third = "skewness[list_position(names, ?)]"  # NULL for two units, NaN for a constant
@@ -120,8 +125,7 @@ class RandomizedExperiment(Study):
         )
         by_arm = {self.arms.treatment if row["treated"] else self.arms.control: row for row in rows}
         units, skewness = ({arm: row[name] for arm, row in by_arm.items()} for name in ("n", "skew"))
-        found.append(skew(units, skewness, final=self.days_left(warehouse) == 0))
-        return found
+        return [skew(units, skewness, final=self.days_left(warehouse) == 0)]
 
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
         """Standardised mean differences of the covariates; nothing is weighted, so there is no after."""

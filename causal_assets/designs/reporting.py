@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from causal_assets.memo.facts import MemoFacts
 
 Propensity = tuple[Sequence[float], Sequence[int], Sequence[int]]
+# Rows of machines are set aside on purpose; they are listed, but no outcome is lost with them.
+BOTS = "set aside: bot"
 SEVERITY = {Status.REVIEW: dg.AssetCheckSeverity.WARN, Status.FAIL: dg.AssetCheckSeverity.ERROR}
 WHAT_WOULD_CHANGE = {
     True: ("A longer run or a larger share in treatment, if the interval still holds what would change the decision.",),

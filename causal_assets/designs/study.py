@@ -68,8 +68,12 @@ class Study(Protocol, YamlComponent):
         """All findings from ``<study>.outcomes``, the primary one included; none if no window has passed."""
 
     @abstractmethod
+    def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """The design's checks that need no outcome, so that a broken start is seen on its first day."""
+
+    @abstractmethod
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """The design's own checks of the findings."""
+        """The design's checks of the findings."""
 
     @abstractmethod
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
@@ -378,8 +382,9 @@ class Study(Protocol, YamlComponent):
         lost, rows_in = reporting.lost_rows(warehouse, self.source)
         matured, units = self.matured(warehouse, study)
         found = [
+            *self.cohort_diagnostics(warehouse, study),
             maturity(matured, units, self.days_left(warehouse)),
-            data_loss(sum(rows for _, rows in lost), rows_in),
+            data_loss(sum(rows for reason, rows in lost if reason != reporting.BOTS), rows_in),
             retrospective(*reporting.registration_order(self, ledger, study)),
         ]
         primary = results.primary(findings)
