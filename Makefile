@@ -16,7 +16,7 @@ ui: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## Dagster with webserver and da
 	dg dev
 
 test: .venv/dev  ## the whole suite, in parallel
-	python -m pytest -n 2 --dist loadgroup
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
 	ruff check . && ruff format --check . && ty check causal_assets benchmarks

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from causal_assets.home import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -26,7 +24,6 @@ def test_the_readme_speaks_of_every_group_of_assets():
     assert all(f"`{group}`" in README for group in FLOW)
 
 
-@pytest.mark.xdist_group("dg")
 def test_the_commands_that_add_a_study_work_as_written(tmp_path: Path):
     commands = [line.strip() for line in README.splitlines() if line.startswith("    dg ")]
     assert [shlex.split(command)[1] for command in commands] == ["scaffold", "check"]

@@ -17,7 +17,6 @@ from causal_assets.warehouse.engine import Warehouse
 from tests.house import House, contents, data_versions, failed_checks, failures, live_in, told
 
 # One run serves all tests of this file, also when workers share them.
-pytestmark = pytest.mark.xdist_group("end_to_end")
 
 # A right 95% interval misses the truth in one world of twenty. The seed is fixed, so these tests are no lottery; if a
 # change moves one interval off its truth, the coverage tests of the estimator say whether that is chance or a bug.

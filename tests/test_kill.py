@@ -20,8 +20,6 @@ from causal_assets.ledger import Ledger
 from causal_assets.warehouse.engine import Warehouse
 from tests.house import contents, live_in, told
 
-pytestmark = pytest.mark.xdist_group("kill")
-
 ROUNDS = 4
 KILLS = 5  # in a row, each run starting on what the killed one left; then one run is left to complete
 SEED = 20_260_508
