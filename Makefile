@@ -1,6 +1,7 @@
 # Needs python3.11, pip, make and git; everything else is set up here. `make demo`, `make test`, `make ui`.
 SHELL := /bin/bash
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11)
+$(if $(PYTHON),,$(error Python 3.11 is needed: no python3.11 on PATH (or give it: make PYTHON=...)))
 UV := .uv/bin/uv
 export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
@@ -21,6 +22,7 @@ test: .venv/dev  ## the whole suite, in parallel
 lint: .venv/dev
 	ruff check . && ruff format --check . && ty check causal_assets benchmarks
 	sqlfluff lint dbt_project/models --config dbt_project/.sqlfluff
+	cd dbt_project && CAUSAL_WAREHOUSE=$(CURDIR)/home/warehouse.duckdb dbt parse --quiet --project-dir $(CURDIR)/dbt_project --profiles-dir $(CURDIR)/dbt_project
 	dg check defs
 
 docs: .venv/dev  ## write the generated tables again

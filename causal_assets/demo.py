@@ -43,6 +43,11 @@ class Progress(logging.Handler):
             seconds = time.monotonic() - self.started.get(event.step_key, time.monotonic())
             self.in_steps += seconds
             mark = "[green]done[/]" if kind is dg.DagsterEventType.STEP_SUCCESS else "[red]failed[/]"
+            if kind is dg.DagsterEventType.STEP_FAILURE:
+                error = event.step_failure_data.error
+                while error and error.cause:
+                    error = error.cause
+                self.console.print(error.message if error else "no error was recorded", markup=False)
             self.console.print(f"  {mark} {seconds:6.1f} s  {event.step_key.replace('__', '/', 1)}", highlight=False)
         elif kind is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             check = event.event_specific_data
@@ -101,7 +106,7 @@ def summary() -> Table:
         if row["value"] is not None:
             effect = f"{row['outcome']}\n{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
         if row["verdict"] in (Verdict.NOT_IDENTIFIED, Verdict.BLOCKED):
-            effect = f"none shown; as a mere difference,\n{effect}"
+            effect = f"no effect identified;\nadjusted difference {effect}"
         truth = "-" if row["truth"] is None else f"{row['truth']:+.2f}"
         evidence = f"grade {row['grade']}\n{row['passed']} pass, {row['review']} review, {row['failed']} fail"
         memo = os.path.relpath(home.memos / f"{row['study']}.html")

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -127,6 +128,19 @@ class Ledger(dg.ConfigurableResource):
             )
         return entry
 
+    def grant(self, study: str, protocol: str) -> Entry:
+        """The mandate to act on this protocol, granted unless it stands already."""
+        last = self.last(study, Kind.MANDATE_GRANTED, Kind.MANDATE_REVOKED)
+        if last and last.kind is Kind.MANDATE_GRANTED and last.protocol == protocol:
+            return last
+        return self.append(Kind.MANDATE_GRANTED, study, protocol)
+
+    def revoke(self, study: str, protocol: str, why: dict[str, Any]) -> None:
+        """Take a standing mandate of the study back; nothing to do where none stands."""
+        last = self.last(study, Kind.MANDATE_GRANTED, Kind.MANDATE_REVOKED)
+        if last and last.kind is Kind.MANDATE_GRANTED:
+            self.append(Kind.MANDATE_REVOKED, study, protocol, why)
+
     def require_mandate(self, study: str, protocol: str) -> Entry:
         """Return the mandate to act on this protocol; every body that acts outward begins with this call.
 
@@ -140,6 +154,7 @@ class Ledger(dg.ConfigurableResource):
 
     @contextmanager
     def _connect(self) -> Generator[sqlite3.Connection]:
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.path, timeout=60, isolation_level=None)) as connection:
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS entries (seq INTEGER PRIMARY KEY, at TEXT, kind TEXT, study TEXT, "

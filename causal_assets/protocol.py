@@ -8,17 +8,41 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import dagster as dg
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from causal_assets.types import Role
 
-# Names become columns and table names, so they are kept to what every engine accepts unquoted.
+# Names become columns and tables, so they are kept to what every engine accepts unquoted; these words it does not.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+KEYWORDS = frozenset(
+    """
+    all analyse analyze and any array as asc asymmetric both case cast check collate column constraint create
+    default deferrable desc describe distinct do else end except false fetch for foreign from group having in
+    initially intersect into lambda lateral leading limit not null offset on only or order pivot pivot_longer
+    pivot_wider placing primary qualify references returning select show some summarize symmetric table then to
+    trailing true union unique unpivot using variadic when where window with
+    """.split()  # noqa: SIM905  a list would be a page long
+)
+# Columns that a cohort has of its own.
+TAKEN = frozenset(
+    """
+    unit_id treated arm arms assigned_on assigned_at later_on propensity primary_before earlier_co_interventions
+    """.split()  # noqa: SIM905  a list would be a page long
+)
 
 
 def _is_name(value: str) -> str:
-    if not NAME.fullmatch(value):
-        raise ValueError(f"{value!r} is no name; allowed are lower-case letters, digits and _, starting with a letter")
+    if not NAME.fullmatch(value) or value in KEYWORDS:
+        raise ValueError(
+            f"{value!r} is no name; allowed are lower-case letters, digits and _, starting with a letter, but no word "
+            "of SQL"
+        )
+    return value
+
+
+def _is_text(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"YAML reads on, off, yes and no as {value}; put the name in quotes")
     return value
 
 
@@ -33,6 +57,7 @@ def _is_day(value: str) -> str:
 
 Name = Annotated[str, AfterValidator(_is_name)]
 Day = Annotated[str, AfterValidator(_is_day)]
+Arm = Annotated[str, BeforeValidator(_is_text)]
 # YAML knows .nan and .inf: compared with either, every result would clear the rule or none.
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -108,8 +133,8 @@ class Rule(dg.Model, dg.Resolvable):
 class Arms(dg.Model, dg.Resolvable):
     """The two arms and the share of units planned for treatment."""
 
-    control: str
-    treatment: str
+    control: Arm
+    treatment: Arm
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
     @model_validator(mode="after")
@@ -177,4 +202,4 @@ def hash_of(document: Any) -> str:
 
 def stage_hash(document: dict[str, Any], fields: Iterable[str], method_version: str) -> str:
     """Code version of a stage: the hash of the fields it reads and of its method's version, nothing else."""
-    return hash_of({"method": method_version, **{name: document.get(name) for name in fields}})[:12]
+    return hash_of({"method": method_version, **{name: document[name] for name in fields}})[:12]

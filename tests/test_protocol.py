@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from causal_assets.protocol import Covariate, Day, Outcome, Protocol, Rule, hash_of, stage_hash
+from causal_assets.protocol import KEYWORDS, Arms, Covariate, Day, Outcome, Protocol, Rule, hash_of, stage_hash
 from causal_assets.types import Role
+from causal_assets.warehouse.engine import scratch
 
 STUDY: dict[str, Any] = {
     "question": "Does it pay?",
@@ -186,3 +187,20 @@ def test_a_stages_hash_moves_with_the_fields_it_reads_and_its_method_and_nothing
     assert stage_hash(protocol(outcomes=[outcome("a", "primary")]).document("randomised"), fields, "1") != base
     assert stage_hash(protocol().document("randomised"), fields, "2") != base
     assert stage_hash(protocol().document("randomised"), fields[::-1], "1") == base
+
+
+def test_the_words_of_sql_that_name_nothing_are_the_engines_own() -> None:
+    with scratch() as connection:
+        rows = connection.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'")
+        assert {word for (word,) in rows.fetchall()} == KEYWORDS
+
+
+@pytest.mark.parametrize("name", ["order", "select", "Revenue", "1st", "a-b", ""])
+def test_a_name_that_no_engine_takes_unquoted_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="is no name"):
+        Outcome(name=name, metric="revenue", days=7, role="primary")
+
+
+def test_an_arm_that_yaml_reads_as_yes_or_no_asks_for_quotes() -> None:
+    with pytest.raises(ValidationError, match="put the name in quotes"):
+        Arms.model_validate({"control": False, "treatment": True})

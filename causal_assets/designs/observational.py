@@ -80,6 +80,8 @@ class ObservationalStudy(Study):
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
         "active_metric", "controls", "placebo_date", "outcomes",
     )  # fmt: skip
+    estimate_fields: ClassVar[tuple[str, ...]] = ("seed",)
+    evidence_fields: ClassVar[tuple[str, ...]] = ("specificity",)
 
     outcome_grain: ClassVar[str] = "one row per unit whose windows have passed"
 
@@ -156,7 +158,7 @@ class ObservationalStudy(Study):
         """The primary metric just before, for the difference-in-differences."""
         return [Window(BEFORE, self.primary.metric, -self.primary.days, 0)]
 
-    def write_extras(self, warehouse: Warehouse, study: str) -> None:
+    def write_extras(self, warehouse: Warehouse, study: str, file: str) -> None:
         """The placebo cohort: units by their later treatment; all else, the population too, as of the placebo date."""
         if self.placebo_date is None:
             return
@@ -165,12 +167,21 @@ class ObservationalStudy(Study):
             *covariate_windows(self.covariates),
             Window(self.primary.name, self.primary.metric, 0, self.primary.days),
         ]
-        population = self.population_filter(warehouse)
+        population = self.population_filter(warehouse, file)
         sql = cohort(self._units(self.placebo_date), self.source, windows, self.cohort_attributes, population)
         warehouse.replace(f"{study}.placebo", f"SELECT * FROM ({sql}) ORDER BY unit_id")
 
-    def _validate_against_data(self, warehouse: Warehouse, file: str) -> None:
-        super()._validate_against_data(warehouse, file)
+    def metrics_used(self) -> dict[str, str]:
+        """Every metric that the protocol names, the one that makes a unit active included."""
+        return super().metrics_used() | ({"active_metric.metric": self.active_metric} if self.active_metric else {})
+
+    def other_programs(self) -> list[str]:
+        """Programmes of other treatments."""
+        return self.co_interventions
+
+    def validate_against_data(self, warehouse: Warehouse, file: str) -> None:
+        """Refuse what the marts do not know, and a history too short for the difference-in-differences."""
+        super().validate_against_data(warehouse, file)
         first = warehouse.scalar(f"SELECT first_day FROM marts.coverage WHERE source = {literal(self.source)}")
         allowed = first + timedelta(days=self.primary.days)
         if date.fromisoformat(self.time_zero) < allowed:
@@ -382,7 +393,7 @@ class ObservationalStudy(Study):
         primary = results.primary(findings)
         assert primary is not None
         share = warehouse.scalar(
-            f"SELECT {exact_sum(split.targeted)} / {exact_sum(primary.outcome)} "
+            f"SELECT {exact_sum(identifier(split.targeted))} / {exact_sum(identifier(primary.outcome))} "
             f"FROM {study}.outcomes JOIN {study}.cohort USING (unit_id) WHERE treated"
         )
         return specificity(targeted, primary, share)

@@ -7,10 +7,10 @@ from typing import Any
 import dagster as dg
 
 from causal_assets.designs import reporting
-from causal_assets.designs.study import MOMENTS
+from causal_assets.designs.graph import MOMENTS
 from causal_assets.home import Home
 from causal_assets.ledger import Entry, Kind, Ledger
-from causal_assets.protocol import Covariate, Outcome
+from causal_assets.protocol import Covariate, Outcome, hash_of
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
 from causal_assets.warehouse.queries.moments import StudyColumns, study_moments
 from causal_assets.warehouse.queries.windows import course_windows, outcome_windows
@@ -115,7 +115,7 @@ def _published(studies: Sequence[str]) -> dg.AssetsDefinition:
         publish(warehouse, target, tables)
         versions = [reporting.content_version(warehouse, table) for table in tables]
         return dg.MaterializeResult(
-            data_version=dg.DataVersion("-".join(versions)[:200]),
+            data_version=dg.DataVersion(hash_of(versions)[:16]),
             metadata={"file": dg.MetadataValue.path(str(target)), "tables": ", ".join(tables)},
         )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from causal_assets.ledger import Entry, Kind, Ledger
+from causal_assets.ledger import Kind, Ledger
 from causal_assets.protocol import hash_of
 from causal_assets.types import Decision, Diagnostic, Role, Status
 from causal_assets.warehouse import results
@@ -48,32 +48,25 @@ def content_version(warehouse: Warehouse, table: str) -> str:
 
 
 def cohort_result(study: Study, warehouse: Warehouse, name: str) -> dg.MaterializeResult:
-    """Counts by arm, balance before adjustment, and the three checks that stop a broken cohort."""
+    """Counts by arm, balance before adjustment, and the check that stops a broken cohort."""
     from causal_assets.memo import plots
 
     base = table_result(warehouse, f"{name}.cohort")
     counts = study.arm_counts(warehouse, name)
     units = warehouse.scalar(f"SELECT count(DISTINCT unit_id) FROM {name}.cohort")
-    ends = [-end for c in study.covariates for _, end in c.windows if end is not None]
     balance = study.balance(warehouse, name) if study.covariates else []
-    passed = {
-        "one_row_per_unit": (units == sum(counts.values()), {"rows": sum(counts.values()), "units": units}),
-        "both_arms_present": (min(counts.values()) > 0, dict(counts)),
-        "covariates_before_assignment": (
-            min(ends, default=0) >= 0,
-            {"last day read, days before assignment": min(ends, default=0) + 1},
-        ),
-    }
+    once = dg.AssetCheckResult(
+        check_name="one_row_per_unit",
+        passed=units == sum(counts.values()),
+        metadata={"rows": sum(counts.values()), "units": units},
+    )
     pictures: dict[str, Any] = {}
     if balance:
         pictures["balance"] = dg.MetadataValue.md(plots.png_markdown(plots.balance(balance), "Covariate balance"))
     return dg.MaterializeResult(
         data_version=base.data_version,
         metadata={**(base.metadata or {}), **{f"units in {arm}": n for arm, n in counts.items()}, **pictures},
-        check_results=[
-            dg.AssetCheckResult(check_name=check, passed=bool(ok), metadata=numbers)
-            for check, (ok, numbers) in passed.items()
-        ],
+        check_results=[once],
     )
 
 
@@ -165,21 +158,6 @@ def decision_result(decision: Decision) -> dg.MaterializeResult:
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
         },
     )
-
-
-def grant(ledger: Ledger, study: str, protocol: str) -> Entry:
-    """The mandate for this protocol, written to the ledger unless it stands already."""
-    last = ledger.last(study, Kind.MANDATE_GRANTED, Kind.MANDATE_REVOKED)
-    if last and last.kind is Kind.MANDATE_GRANTED and last.protocol == protocol:
-        return last
-    return ledger.append(Kind.MANDATE_GRANTED, study, protocol)
-
-
-def revoke(ledger: Ledger, study: str, protocol: str, decision: Decision) -> None:
-    """Take a standing mandate back; says why."""
-    last = ledger.last(study, Kind.MANDATE_GRANTED, Kind.MANDATE_REVOKED)
-    if last and last.kind is Kind.MANDATE_GRANTED:
-        ledger.append(Kind.MANDATE_REVOKED, study, protocol, {"verdict": decision.verdict.value})
 
 
 def lost_rows(warehouse: Warehouse, source: str) -> tuple[list[tuple[str, int]], int]:

@@ -1,40 +1,36 @@
-"""What every design shares: the graph of a study, from its cohort to its memo.
+"""What every design shares: a protocol that knows its data.
 
-A design says who is in the cohort, how outcomes become estimates and what is checked; the bodies here read, call that,
-write and report. Keys are ``[study, stage]``; a stage's code version is the hash of the protocol fields it reads.
+A design says who is in the cohort, how outcomes become estimates and what is checked; ``graph.py`` makes assets of it.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any, ClassVar
 
 import dagster as dg
 from pydantic import model_validator
 
-from causal_assets import tracking
 from causal_assets.component import YamlComponent, yaml_file
-from causal_assets.decision import Profit, decide
+from causal_assets.decision import Profit
 from causal_assets.designs import reporting
-from causal_assets.home import Home
-from causal_assets.ledger import Kind, Ledger
-from causal_assets.protocol import NAME, Outcome, Protocol, hash_of, stage_hash
+from causal_assets.designs.graph import StudyGraph
+from causal_assets.ledger import Ledger
+from causal_assets.protocol import KEYWORDS, NAME, TAKEN, Outcome, Protocol, hash_of
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
-from causal_assets.warehouse.engine import Warehouse, literal
+from causal_assets.warehouse.engine import UnfitQueryErrors, Warehouse, literal
 from causal_assets.warehouse.queries.cohorts import cohort
 from causal_assets.warehouse.queries.filters import filter_columns, parse_filter
 from causal_assets.warehouse.queries.windows import Window, course_windows, covariate_windows, outcome_windows
 from causal_assets.warehouse.results import Finding
 
-MARTS = [dg.AssetKey(["marts", name]) for name in ("unit_days", "assignments", "unit_attributes", "coverage")]
-TRUTH = dg.AssetKey(["marts", "planted_truth"])
-MOMENTS = dg.AssetKey(["studies", "study_moments"])
 # Schemas that belong to the warehouse; a study's tables live in the schema of its own name.
-RESERVED = {"raw", "reference", "staging", "intermediate", "marts", "studies", "results", "main", "landing"}
-# Bumped when a stage's method changes, so that it shows as stale although no YAML changed.
-METHODS = {"cohort": "1", "outcomes": "1", "estimate": "1", "evidence": "1", "decision": "1", "memo": "1"}
-COHORT_CHECKS = ("one_row_per_unit", "both_arms_present", "covariates_before_assignment")
+RESERVED = {
+    "raw", "reference", "staging", "intermediate", "marts", "studies", "results", "main", "landing",
+    "warehouse", "temp", "system", "information_schema", "pg_catalog", *KEYWORDS,
+}  # fmt: skip
+SHARED_CHECKS = ("power", "maturity", "data_loss", "retrospective")
 
 
 class Study(Protocol, YamlComponent):
@@ -45,12 +41,26 @@ class Study(Protocol, YamlComponent):
     estimand: str
     checks: ClassVar[tuple[str, ...]]
     cohort_fields: ClassVar[tuple[str, ...]]
+    estimate_fields: ClassVar[tuple[str, ...]] = ()
+    evidence_fields: ClassVar[tuple[str, ...]] = ()
     outcome_grain: ClassVar[str]
 
     @model_validator(mode="after")
     def _population_is_a_condition(self) -> "Study":
         if self.population is not None:
             parse_filter(self.population, filter_columns(self.population))
+        return self
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> "Study":
+        own = [*(window.name for window in self.windows), *self.cohort_attributes]
+        columns = [*own, *self.covariate_names]
+        wrong = sorted({name for name in columns if columns.count(name) > 1} | (TAKEN & set(own)))
+        if wrong:
+            raise ValueError(
+                f"outcomes, covariates, attributes: {wrong} would name two columns; the primary outcome's course is "
+                f"{[window.name for window in course_windows(self.primary)]}, the cohort's own are {sorted(TAKEN)}"
+            )
         return self
 
     # --- what a design supplies -----------------------------------------------------------------------------------
@@ -91,7 +101,7 @@ class Study(Protocol, YamlComponent):
     def population_in_words(self) -> str:
         """Who is in the study."""
 
-    def write_extras(self, warehouse: Warehouse, study: str) -> None:
+    def write_extras(self, warehouse: Warehouse, study: str, file: str) -> None:
         """Further tables of the cohort stage; none by default."""
 
     def extra_windows(self) -> list[Window]:
@@ -142,186 +152,109 @@ class Study(Protocol, YamlComponent):
         if not NAME.fullmatch(name) or name in RESERVED:
             raise ValueError(
                 f"{context.path}: {name!r} cannot name a study; allowed are lower-case letters, digits and _, "
-                f"and none of {sorted(RESERVED)}"
+                f"and none of {sorted(RESERVED - KEYWORDS)} or of SQL's words"
             )
-        return dg.Definitions(assets=list(self._graph(name, str(yaml_file(context)))))
+        return dg.Definitions(assets=StudyGraph(self, name, str(yaml_file(context))).assets())
 
-    def _graph(self, study: str, file: str) -> Iterator[dg.AssetsDefinition]:
-        document, protocol = self.protocol_document, self.protocol_hash
+    @property
+    def stage_fields(self) -> dict[str, tuple[str, ...]]:
+        """Protocol fields that each stage reads, besides those of the stages before it."""
+        return {
+            "cohort": self.cohort_fields,
+            "outcomes": ("outcomes",),
+            "estimate": ("level", "estimand", *self.estimate_fields),
+            "evidence": ("plausible_effect", *self.evidence_fields),
+            "decision": ("decision",),
+        }
 
-        def spec(stage: str, fields: Sequence[str], deps: Sequence[str | dg.AssetKey], grain: str) -> dict[str, Any]:
-            return {
-                "key": dg.AssetKey([study, stage]),
-                "group_name": study,
-                "deps": [dg.AssetKey([study, dep]) if isinstance(dep, str) else dep for dep in deps],
-                "code_version": stage_hash(document, ["design", *fields], METHODS.get(stage, "1")),
-                "tags": {"causal_assets/study": study, "causal_assets/stage": stage},
-                "metadata": {"question": self.question, "grain": grain, "protocol file": file},
-            }
+    def write_cohort(self, warehouse: Warehouse, study: str, file: str) -> None:
+        """Write ``<study>.cohort``.
 
-        def check_specs(stage: str, names: Sequence[str], *, blocking: bool) -> list[dg.AssetCheckSpec]:
-            return [dg.AssetCheckSpec(name, asset=dg.AssetKey([study, stage]), blocking=blocking) for name in names]
-
-        outcome_fields = (*self.cohort_fields, "outcomes", "arms")
-
-        @dg.asset(
-            **spec("registration", list(document), [], "one entry of the ledger per protocol"),
-            description="The protocol, written before its outcome is read.",
-        )
-        def registration(ledger: Ledger) -> dg.MaterializeResult:
-            entry = ledger.append_if_new(Kind.REGISTERED, study, protocol, document)
-            return dg.MaterializeResult(
-                data_version=dg.DataVersion(protocol),
-                metadata={"protocol": protocol, "registered at": entry.at, "document": dg.MetadataValue.json(document)},
-            )
-
-        @dg.asset(
-            **spec("cohort", self.cohort_fields, MARTS, "one row per unit"),
-            description="Units with arm and covariates as known before assignment. Grain: one row per unit.",
-            kinds={"duckdb"},
-            check_specs=check_specs("cohort", COHORT_CHECKS, blocking=True),
-        )
-        def cohort_asset(warehouse: Warehouse) -> dg.MaterializeResult:
-            self._write_cohort(warehouse, study, file)
-            return reporting.cohort_result(self, warehouse, study)
-
-        @dg.asset(
-            **spec(
-                "outcomes", outcome_fields, ["cohort", "registration", MOMENTS, MARTS[0], MARTS[3]], self.outcome_grain
-            ),
-            description="What the cohort did after assignment; read under a registered protocol only.",
-            kinds={"duckdb"},
-        )
-        def outcomes(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
-            ledger.require_registration(study, protocol)
-            ledger.append_if_new(Kind.OUTCOMES_READ, study, protocol, {"data through": self.data_through(warehouse)})
-            self.write_outcomes(warehouse, study)
-            return reporting.table_result(warehouse, f"{study}.outcomes")
-
-        @dg.asset(
-            **spec(
-                "estimate",
-                (*outcome_fields, "level", "estimand"),
-                ["cohort", "outcomes"],
-                "one row per role, outcome and method",
-            ),
-            description="Effects with intervals: primary, secondary, guardrails, course over time, alternatives.",
-            kinds={"python", "mlflow"},
-        )
-        def estimate(warehouse: Warehouse) -> dg.MaterializeResult:
-            from causal_assets.memo.plots import svg
-
-            findings = self.estimates(warehouse, study)
-            results.write_estimates(warehouse, study, protocol, findings)
-            figures = reporting.estimate_plots(self, findings)
-            pictures = {f"{name}.svg": svg(figure) for name, figure in figures.items()}
-            tracking.log_estimates(Home.current(), study, self.design, protocol, findings, pictures)
-            return reporting.estimate_result(self, findings, figures)
-
-        @dg.asset(
-            **spec(
-                "evidence",
-                (*outcome_fields, "plausible_effect", "estimand"),
-                ["estimate", "cohort"],
-                "one row per check",
-            ),
-            description="What the estimate was put through: every check with its number and threshold.",
-            check_specs=check_specs("evidence", self.checks, blocking=False),
-        )
-        def evidence(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
-            findings = results.read_estimates(warehouse, study)
-            found = self._evidence(warehouse, ledger, study, findings)
-            results.write_diagnostics(warehouse, study, protocol, found)
-            return reporting.evidence_result(self, warehouse, study, found)
-
-        @dg.asset(
-            **spec("decision", (*outcome_fields, "decision"), ["evidence", "estimate"], "one row per study"),
-            description="What the protocol's rule says, given estimate and evidence.",
-        )
-        def decision(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
-            findings = results.read_estimates(warehouse, study)
-            taken = decide(
-                results.primary(findings),
-                self.guardrails(findings),
-                results.read_diagnostics(warehouse, study),
-                self.decision,
-                randomised=self.randomised,
-                days_left=self.days_left(warehouse),
-            )
-            results.write_decision(warehouse, study, protocol, self.design, taken)
-            ledger.append_if_new(Kind.DECIDED, study, protocol, {"verdict": taken.verdict, "grade": taken.grade})
-            if not taken.allows_action:
-                reporting.revoke(ledger, study, protocol, taken)
-            return reporting.decision_result(taken)
-
-        @dg.asset(
-            **spec("mandate", ("decision",), ["decision", "registration"], "one entry of the ledger while it stands"),
-            output_required=False,
-            description="The right to act. Materialises only when the decision allows it; what acts asks the ledger.",
-        )
-        def mandate(warehouse: Warehouse, ledger: Ledger) -> Iterator[dg.MaterializeResult]:
-            if results.read_decision(warehouse, study).allows_action:
-                entry = reporting.grant(ledger, study, protocol)
-                yield dg.MaterializeResult(
-                    data_version=dg.DataVersion(entry.hash),
-                    metadata={"protocol": protocol, "granted at": entry.at},
-                )
-
-        @dg.asset(
-            **spec(
-                "memo",
-                list(document),
-                ["decision", "evidence", "estimate", "cohort", TRUTH],
-                "one page per study",
-            ),
-            description="The page a decision-maker reads.",
-            kinds={"html"},
-        )
-        def memo(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
-            from causal_assets.memo.memo import render
-
-            html = render(reporting.facts(self, warehouse, ledger, study))
-            return reporting.write_memo(Home.current().memos / f"{study}.html", html)
-
-        yield from (registration, cohort_asset, outcomes, estimate, evidence, decision, mandate, memo)
-
-    def _write_cohort(self, warehouse: Warehouse, study: str, file: str) -> None:
-        self._validate_against_data(warehouse, file)
+        Raises:
+            dagster.Failure: a field that does not fit the data, or an empty arm; names file, field, given and allowed.
+        """
+        self.validate_against_data(warehouse, file)
         windows = [*covariate_windows(self.covariates), *self.extra_windows()]
-        sql = cohort(self.units(), self.source, windows, self.cohort_attributes, self.population_filter(warehouse))
-        warehouse.replace(f"{study}.cohort", f"SELECT * FROM ({sql}) ORDER BY unit_id")
-        for arm, units in self.arm_counts(warehouse, study).items():
+        sql = cohort(
+            self.units(), self.source, windows, self.cohort_attributes, self.population_filter(warehouse, file)
+        )
+        # Counted before it is kept: a cohort without an arm would be read by the pass that all studies share.
+        with warehouse.transaction() as connection:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {study}")
+            try:
+                connection.execute(f"CREATE OR REPLACE TABLE {study}.cohort AS SELECT * FROM ({sql}) ORDER BY unit_id")
+            except UnfitQueryErrors as error:
+                raise dg.Failure(
+                    f"{file}: population: {self.population!r} does not fit its columns (attributes are text): {error}"
+                ) from error
+            own = f"source = {literal(self.source)} AND program = {literal(self.program)}"
+            rows = connection.execute(
+                f"SELECT (SELECT count(*) FROM {study}.cohort WHERE NOT treated), "
+                f"(SELECT count(*) FROM {study}.cohort WHERE treated), "
+                f"(SELECT list_sort(list(DISTINCT arm)) FROM marts.assignments WHERE {own})"
+            ).fetchall()
+            self._require_arms(file, *rows[0])
+        self.write_extras(warehouse, study, file)
+
+    def _require_arms(self, file: str, control: int, treated: int, known: list[str]) -> None:
+        if not control + treated:
+            raise dg.Failure(
+                f"{file}: nobody is in the study ({self.population_in_words()}); look at the dates, the program and "
+                "the population"
+            )
+        for arm, units in ((self.arms.control, control), (self.arms.treatment, treated)):
             if units == 0:
-                own = f"source = {literal(self.source)} AND program = {literal(self.program)}"
-                rows = warehouse.rows(f"SELECT DISTINCT arm FROM marts.assignments WHERE {own} ORDER BY arm")
                 raise dg.Failure(
                     f"{file}: program {self.program!r}, arms: no unit in arm {arm!r} of the cohort; "
-                    f"the programme's arms are {[row['arm'] for row in rows]}"
+                    f"the programme's arms are {known}"
                 )
-        self.write_extras(warehouse, study)
 
-    def _validate_against_data(self, warehouse: Warehouse, file: str) -> None:
+    def validate_against_data(self, warehouse: Warehouse, file: str) -> None:
+        """Refuse what the marts do not know.
+
+        Raises:
+            dagster.Failure: names file, field, given and allowed.
+        """
+
         def known(column: str, table: str) -> set[str]:
             rows = warehouse.rows(f"SELECT DISTINCT {column} AS v FROM {table} WHERE source = {literal(self.source)}")
             return {row["v"] for row in rows}
 
-        metrics = known("metric", "marts.unit_days")
-        given = {**{f"outcomes.{o.name}.metric": o.metric for o in self.outcomes}}
-        given |= {f"covariates.{c.metric}.metric": c.metric for c in self.covariates}
-        for field, value in given.items():
-            if value not in metrics:
-                raise dg.Failure(f"{file}: {field}: unknown metric {value!r}; allowed are {sorted(metrics)}")
+        def require(field: str, given: str, allowed: set[str]) -> None:
+            if given not in allowed:
+                noun = field.rpartition(".")[2]
+                raise dg.Failure(f"{file}: {field}: unknown {noun} {given!r}; allowed are {sorted(allowed)}")
+
+        sources = {row["source"] for row in warehouse.rows("SELECT DISTINCT source FROM marts.coverage")}
+        require("source", self.source, sources)
+        metrics, programs = known("metric", "marts.unit_days"), known("program", "marts.assignments")
+        for field, metric in self.metrics_used().items():
+            require(field, metric, metrics)
         attributes = known("attribute", "marts.unit_attributes")
         for name in self.cohort_attributes:
-            if name not in attributes:
-                raise dg.Failure(f"{file}: unknown attribute {name!r}; allowed are {sorted(attributes)}")
-        programs = known("program", "marts.assignments")
-        if self.program not in programs:
-            raise dg.Failure(f"{file}: program: unknown program {self.program!r}; allowed are {sorted(programs)}")
+            require("population or attributes", name, attributes)
+        require("program", self.program, programs)
+        for other in self.other_programs():
+            require("co_interventions", other, programs - {self.program})
 
-    def population_filter(self, warehouse: Warehouse) -> str | None:
+    def metrics_used(self) -> dict[str, str]:
+        """Every metric that the protocol names, by its field."""
+        return {f"outcomes.{o.name}.metric": o.metric for o in self.outcomes} | {
+            f"covariates.{c.metric}.metric": c.metric for c in self.covariates
+        }
+
+    def other_programs(self) -> list[str]:
+        """Further programmes that the protocol names; none by default."""
+        return []
+
+    def population_filter(self, warehouse: Warehouse, file: str) -> str | None:
         """The population's condition as SQL."""
-        return parse_filter(self.population, self.known_columns(warehouse)) if self.population else None
+        if self.population is None:
+            return None
+        try:
+            return parse_filter(self.population, self.known_columns(warehouse))
+        except ValueError as error:
+            raise dg.Failure(f"{file}: {error}") from error
 
     def known_columns(self, warehouse: Warehouse) -> list[str]:
         """Columns a population filter may use: covariates and attributes known before assignment."""
@@ -371,9 +304,10 @@ class Study(Protocol, YamlComponent):
         primary = results.primary(findings)
         return Profit.of(primary, self.decision) if primary else None
 
-    def _evidence(
+    def evidence(
         self, warehouse: Warehouse, ledger: Ledger, study: str, findings: Sequence[Finding]
     ) -> list[Diagnostic]:
+        """All checks of the study; those of an estimate once there is one."""
         from causal_assets.diagnostics.data_loss import data_loss
         from causal_assets.diagnostics.maturity import maturity
         from causal_assets.diagnostics.power import power
@@ -391,6 +325,3 @@ class Study(Protocol, YamlComponent):
         if primary is None:
             return found
         return [*self.diagnostics(warehouse, study, findings), power(primary, self.plausible_effect), *found]
-
-
-SHARED_CHECKS = ("power", "maturity", "data_loss", "retrospective")

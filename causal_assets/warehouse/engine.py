@@ -19,6 +19,10 @@ CONFIG: dict[str, Any] = {
 }
 
 
+# What the engine says of a query whose parts do not fit the data's types.
+UnfitQueryErrors = (duckdb.BinderException, duckdb.ConversionException)
+
+
 class Warehouse(dg.ConfigurableResource):
     """One DuckDB file, opened per operation and closed again, so that dbt and readers find it free."""
 

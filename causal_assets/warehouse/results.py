@@ -17,8 +17,34 @@ CREATE TABLE IF NOT EXISTS results.diagnostics ({_KEY}, name VARCHAR, status VAR
     message VARCHAR, next_step VARCHAR);
 CREATE TABLE IF NOT EXISTS results.decisions ({_KEY}, design VARCHAR, verdict VARCHAR, grade VARCHAR, reasons VARCHAR[],
     days_left BIGINT);
+CREATE TABLE IF NOT EXISTS results.stages (study VARCHAR, stage VARCHAR, version VARCHAR, PRIMARY KEY (study, stage));
 """
 Finding = tuple[Role, Estimate]
+
+
+class StaleStageError(Exception):
+    """What a stage wrote stands on other fields of the protocol than those in force."""
+
+
+def stamp(warehouse: Warehouse, study: str, stage: str, version: str) -> None:
+    """Record the code version under which a stage has written."""
+    with warehouse.transaction() as connection:
+        connection.execute(DDL)
+        connection.execute("INSERT OR REPLACE INTO results.stages VALUES (?, ?, ?)", [study, stage, version])
+
+
+def require(warehouse: Warehouse, study: str, stage: str, version: str) -> None:
+    """Make sure that what a stage wrote was made under this code version.
+
+    Raises:
+        StaleStageError: it was made under another one, or never.
+    """
+    rows = []
+    if "stages" in warehouse.tables("results"):
+        rows = warehouse.rows("SELECT version FROM results.stages WHERE study = ? AND stage = ?", [study, stage])
+    if [row["version"] for row in rows] != [version]:
+        was = "made under other fields of the protocol" if rows else "not made yet"
+        raise StaleStageError(f"{study}: {stage} was {was}; materialise {study}/{stage} first")
 
 
 def write_estimates(warehouse: Warehouse, study: str, protocol: str, findings: Sequence[Finding]) -> None:

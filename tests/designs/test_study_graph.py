@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from causal_assets.designs.observational import ObservationalStudy
 from causal_assets.designs.randomized import RandomizedExperiment, read_arms
 from causal_assets.designs.study import Study
 from causal_assets.estimators.moments import Moments
@@ -183,8 +184,8 @@ def code_versions(home: Home, study: Study) -> dict[str, str | None]:
     [
         ({"decision": {"value_per_outcome": 2.0}}, {"registration", "decision", "mandate", "memo"}),
         ({"question": "Is the new page better?"}, {"registration", "memo"}),
-        ({"level": 0.9}, {"registration", "estimate", "memo"}),
-        ({"plausible_effect": 4.0}, {"registration", "evidence", "memo"}),
+        ({"level": 0.9}, {"registration", "estimate", "evidence", "decision", "mandate", "memo"}),
+        ({"plausible_effect": 4.0}, {"registration", "evidence", "decision", "mandate", "memo"}),
     ],
 )
 def test_a_changed_field_changes_the_code_version_of_the_stages_that_read_it_and_of_no_other(
@@ -192,6 +193,24 @@ def test_a_changed_field_changes_the_code_version_of_the_stages_that_read_it_and
 ) -> None:
     before, after = code_versions(home, trial()), code_versions(home, trial(**changed))
     assert {stage for stage in before if before[stage] != after[stage]} == stale
+
+
+@pytest.mark.parametrize("design", [RandomizedExperiment, ObservationalStudy])
+def test_every_field_but_the_words_belongs_to_a_stage(design: type[Study]) -> None:
+    words = {"question", "intervention", "unit"}
+    # ClassVars and the stage table are the design's own, so no instance is needed.
+    read = {name for names in design.model_construct().stage_fields.values() for name in names}
+    assert set(design.model_fields) - words == read
+
+
+def test_a_mandate_is_refused_where_the_estimate_was_made_under_other_fields(home: Home) -> None:
+    lived_in = build(home)
+    trial_shop().write(lived_in.warehouse)
+    assert lived_in.run().success
+    changed = build(home, trial(level=0.8))
+    result = changed.run(["page", "registration"], ["page", "decision"], ["page", "mandate"])
+    assert "page: estimate was made under other fields of the protocol; materialise page/estimate" in failures(result)
+    assert "page/mandate" not in data_versions(result)
 
 
 def test_a_rerun_with_nothing_changed_changes_nothing(home: Home) -> None:

@@ -31,7 +31,7 @@ def execute(warehouse: Warehouse, sql: str, parameters: list[Any] | None = None)
 
 def findings(study: RandomizedExperiment, warehouse: Warehouse) -> list[Finding]:
     """The study's estimates, from cohort to moments to numbers, without the graph around them."""
-    study._write_cohort(warehouse, "page", "page/defs.yaml")
+    study.write_cohort(warehouse, "page", "page/defs.yaml")
     columns = StudyColumns(
         study="page",
         protocol=study.protocol_hash,
@@ -68,7 +68,7 @@ def test_a_holdout_named_by_the_programme_is_not_treated(warehouse: Warehouse) -
     mailing_shop().write(warehouse)
     execute(warehouse, "UPDATE marts.assignments SET arm = 'holdout' WHERE hash(unit_id) % 2 = 0")
     study = mailing()
-    study._write_cohort(warehouse, "letter", "letter/defs.yaml")
+    study.write_cohort(warehouse, "letter", "letter/defs.yaml")
     mailed = warehouse.scalar("SELECT count(*) FROM marts.assignments WHERE arm = 'mailed'")
     assert study.arm_counts(warehouse, "letter") == {"not mailed": 1_000 - mailed, "mailed": mailed}
 
@@ -80,7 +80,7 @@ def test_while_units_can_still_enter_no_day_is_the_last_however_short_the_window
     trial_shop(last_day=date.fromisoformat(through)).write(warehouse)
     execute(warehouse, "DELETE FROM marts.assignments WHERE CAST(assigned_at AS DATE) > ?", [through])
     study = trial(outcomes=[{"name": "revenue_1d", "metric": "revenue", "days": 1, "role": "primary"}])
-    study._write_cohort(warehouse, "page", "page/defs.yaml")
+    study.write_cohort(warehouse, "page", "page/defs.yaml")
     matured, units = study.matured(warehouse, "page")
     assert matured == units, "everyone who has entered has had a window"
     assert study.days_left(warehouse) == left
@@ -128,7 +128,7 @@ def test_difference_in_differences_is_refused_where_the_time_before_is_cut_short
     with pytest.raises(
         dg.Failure, match=r"time_zero: 2026-03-01 has too little history: .* allowed is from 2026-03-02"
     ):
-        mailing()._write_cohort(warehouse, "letter", "letter/defs.yaml")
+        mailing().write_cohort(warehouse, "letter", "letter/defs.yaml")
 
 
 def test_the_placebo_asks_about_the_population_that_the_study_asks_about(warehouse: Warehouse) -> None:
@@ -139,7 +139,7 @@ def test_the_placebo_asks_about_the_population_that_the_study_asks_about(warehou
         "CASE hash(unit_id) % 2 WHEN 0 THEN 'north' ELSE 'south' END, TIMESTAMP '2026-01-01' FROM marts.unit_days",
     )
     study = mailing(population="region = 'north'", placebo_date="2026-02-22", outcomes=[WEEK])
-    study._write_cohort(warehouse, "letter", "letter/defs.yaml")
+    study.write_cohort(warehouse, "letter", "letter/defs.yaml")
     outside = "SELECT count(*) FROM letter.placebo ANTI JOIN letter.cohort USING (unit_id)"
     assert warehouse.scalar("SELECT count(*) FROM letter.placebo") > 0
     assert warehouse.scalar(outside) == 0
@@ -169,7 +169,7 @@ def test_a_hidden_reason_for_treatment_never_leaves_an_observational_study_witho
 ) -> None:
     for seed in range(3):
         study = hidden_reason(warehouse, seed)
-        study._write_cohort(warehouse, "letter", "letter/defs.yaml")
+        study.write_cohort(warehouse, "letter", "letter/defs.yaml")
         study.write_outcomes(warehouse, "letter")
         found = study.estimates(warehouse, "letter")
         estimate = next(e for role, e in found if role is Role.PRIMARY)

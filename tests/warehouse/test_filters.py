@@ -18,7 +18,7 @@ COLUMNS = ["region", "age", "consent", "spend_28_0"]
         "NOT region LIKE 'n%'",
         "age > -1 AND age + 1 < 2 * 3 - spend_28_0",
         "consent IS TRUE",
-        "NOT consent",
+        "NOT consent = true",
         "region = 'a; DROP TABLE t -- /* no comment */'",
     ],
 )

@@ -27,8 +27,10 @@ def parse_filter(text: str, columns: Collection[str]) -> str:
             raise ValueError(
                 f"population: {node.sql('duckdb')!r} is not allowed in a filter; compare columns with values"
             )
-    if not isinstance(tree.unnest(), (exp.Predicate, exp.Connector, exp.Not)):
-        raise ValueError(f"population: {text!r} is not a condition; allowed is e.g. region = 'north'")
+    connected = [part for node in tree.find_all(exp.Connector, exp.Not) for part in node.iter_expressions()]
+    for part in (tree, *connected):  # a bare 1 or a bare column beside an OR would let everyone in
+        if not isinstance(part.unnest(), (exp.Predicate, exp.Connector, exp.Not)):
+            raise ValueError(f"population: {part.sql('duckdb')!r} is not a condition; allowed is e.g. region = 'north'")
     unknown = sorted(_columns(tree) - set(columns))
     if unknown:
         raise ValueError(f"population: unknown column {unknown}; allowed are {sorted(columns)}")

@@ -1,0 +1,238 @@
+"""The graph of a study: eight assets, each an adapter that reads, calls its design, writes and reports.
+
+Keys are ``[study, stage]``. A stage's code version is the hash of the protocol fields that it and the stages before it
+read, so that a new decision rule reruns a decision, not a cohort. What a stage writes is stamped with that version, and
+the next stage refuses to read what was made under other fields, however it was selected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from causal_assets import tracking
+from causal_assets.decision import decide
+from causal_assets.designs import reporting
+from causal_assets.home import Home
+from causal_assets.ledger import Kind, Ledger
+from causal_assets.protocol import stage_hash
+from causal_assets.warehouse import results
+from causal_assets.warehouse.engine import Warehouse
+
+if TYPE_CHECKING:
+    from causal_assets.designs.study import Study
+
+MARTS = [dg.AssetKey(["marts", name]) for name in ("unit_days", "assignments", "unit_attributes", "coverage")]
+TRUTH = dg.AssetKey(["marts", "planted_truth"])
+MOMENTS = dg.AssetKey(["studies", "study_moments"])
+# Bumped when a stage's method changes, so that it shows as stale although no YAML changed.
+METHODS = dict.fromkeys(
+    ("registration", "cohort", "outcomes", "estimate", "evidence", "decision", "mandate", "memo"), "1"
+)
+
+
+@dataclass(frozen=True)
+class StudyGraph:
+    """The assets of one study, named after its folder; ``file`` is its YAML, for messages."""
+
+    study: Study
+    name: str
+    file: str
+
+    def assets(self) -> list[dg.AssetsDefinition]:
+        """All stages, in order of flow."""
+        return [
+            self.registration(), self.cohort(), self.outcomes(), self.estimate(), self.evidence(), self.decision(),
+            self.mandate(), self.memo(),
+        ]  # fmt: skip
+
+    @cached_property
+    def protocol(self) -> str:
+        """Hash of the whole protocol."""
+        return self.study.protocol_hash
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Code version by stage; fields add up along the flow."""
+        document = self.study.protocol_document
+        fields: tuple[str, ...] = ("design",)
+        versions = {}
+        for stage, own in self.study.stage_fields.items():
+            fields = (*fields, *own)
+            versions[stage] = stage_hash(document, fields, METHODS[stage])
+        everything = {
+            stage: stage_hash(document, tuple(document), METHODS[stage]) for stage in ("registration", "memo")
+        }
+        return {**versions, "mandate": versions["decision"], **everything}
+
+    def registration(self) -> dg.AssetsDefinition:
+        """Appends the protocol to the ledger, once."""
+
+        @dg.asset(**self._spec("registration", [], "one entry of the ledger per protocol"))
+        def registration(ledger: Ledger) -> dg.MaterializeResult:
+            """The protocol, written before its outcome is read."""
+            document = self.study.protocol_document
+            entry = ledger.append_if_new(Kind.REGISTERED, self.name, self.protocol, document)
+            return dg.MaterializeResult(
+                data_version=dg.DataVersion(self.protocol),
+                metadata={
+                    "protocol": self.protocol,
+                    "registered at": entry.at,
+                    "document": dg.MetadataValue.json(document),
+                },
+            )
+
+        return registration
+
+    def cohort(self) -> dg.AssetsDefinition:
+        """Writes the cohort; a broken one stops the run."""
+        check = dg.AssetCheckSpec("one_row_per_unit", asset=dg.AssetKey([self.name, "cohort"]), blocking=True)
+
+        @dg.asset(**self._spec("cohort", MARTS, "one row per unit"), kinds={"duckdb"}, check_specs=[check])
+        def cohort(warehouse: Warehouse) -> dg.MaterializeResult:
+            """Units with arm and covariates as known before assignment. Grain: one row per unit."""
+            self.study.write_cohort(warehouse, self.name, self.file)
+            self._stamp(warehouse, "cohort")
+            return reporting.cohort_result(self.study, warehouse, self.name)
+
+        return cohort
+
+    def outcomes(self) -> dg.AssetsDefinition:
+        """Reads the outcomes, if the protocol is registered."""
+        deps = [self._key("cohort"), self._key("registration"), MOMENTS, MARTS[0], MARTS[3]]
+
+        @dg.asset(**self._spec("outcomes", deps, self.study.outcome_grain), kinds={"duckdb"})
+        def outcomes(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
+            """What the cohort did after assignment; read under a registered protocol only."""
+            ledger.require_registration(self.name, self.protocol)
+            self._require(warehouse, "cohort")
+            through = {"data through": self.study.data_through(warehouse)}
+            ledger.append_if_new(Kind.OUTCOMES_READ, self.name, self.protocol, through)
+            self.study.write_outcomes(warehouse, self.name)
+            self._stamp(warehouse, "outcomes")
+            return reporting.table_result(warehouse, f"{self.name}.outcomes")
+
+        return outcomes
+
+    def estimate(self) -> dg.AssetsDefinition:
+        """Writes and tracks the effects."""
+        deps = [self._key("cohort"), self._key("outcomes")]
+
+        @dg.asset(**self._spec("estimate", deps, "one row per role, outcome and method"), kinds={"python", "mlflow"})
+        def estimate(warehouse: Warehouse) -> dg.MaterializeResult:
+            """Effects with intervals: primary, secondary, guardrails, course over time, alternatives."""
+            from causal_assets.memo.plots import svg
+
+            self._require(warehouse, "cohort", "outcomes")
+            findings = self.study.estimates(warehouse, self.name)
+            results.write_estimates(warehouse, self.name, self.protocol, findings)
+            self._stamp(warehouse, "estimate")
+            figures = reporting.estimate_plots(self.study, findings)
+            pictures = {f"{name}.svg": svg(figure) for name, figure in figures.items()}
+            tracking.log_estimates(Home.current(), self.name, self.study.design, self.protocol, findings, pictures)
+            return reporting.estimate_result(self.study, findings, figures)
+
+        return estimate
+
+    def evidence(self) -> dg.AssetsDefinition:
+        """Writes every diagnostic and shows each as a non-blocking check."""
+        key = self._key("evidence")
+        checks = [dg.AssetCheckSpec(check, asset=key) for check in self.study.checks]
+
+        @dg.asset(
+            **self._spec("evidence", [self._key("estimate"), self._key("cohort")], "one row per check"),
+            check_specs=checks,
+        )
+        def evidence(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
+            """What the estimate was put through: every check with its number and threshold."""
+            self._require(warehouse, "cohort", "outcomes", "estimate")
+            findings = results.read_estimates(warehouse, self.name)
+            found = self.study.evidence(warehouse, ledger, self.name, findings)
+            results.write_diagnostics(warehouse, self.name, self.protocol, found)
+            self._stamp(warehouse, "evidence")
+            return reporting.evidence_result(self.study, warehouse, self.name, found)
+
+        return evidence
+
+    def decision(self) -> dg.AssetsDefinition:
+        """Applies the rule; a decision that does not allow action revokes a standing mandate."""
+
+        @dg.asset(**self._spec("decision", [self._key("evidence"), self._key("estimate")], "one row per study"))
+        def decision(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
+            """What the protocol's rule says, given estimate and evidence."""
+            self._require(warehouse, "cohort", "estimate", "evidence")
+            findings = results.read_estimates(warehouse, self.name)
+            taken = decide(
+                results.primary(findings),
+                self.study.guardrails(findings),
+                results.read_diagnostics(warehouse, self.name),
+                self.study.decision,
+                randomised=self.study.randomised,
+                days_left=self.study.days_left(warehouse),
+            )
+            results.write_decision(warehouse, self.name, self.protocol, self.study.design, taken)
+            self._stamp(warehouse, "decision")
+            verdict = {"verdict": taken.verdict, "grade": taken.grade}
+            ledger.append_if_new(Kind.DECIDED, self.name, self.protocol, verdict)
+            if not taken.allows_action:
+                ledger.revoke(self.name, self.protocol, verdict)
+            return reporting.decision_result(taken)
+
+        return decision
+
+    def mandate(self) -> dg.AssetsDefinition:
+        """Grants the right to act, or materialises nothing, so that what follows is skipped."""
+        deps = [self._key("decision"), self._key("registration")]
+
+        @dg.asset(**self._spec("mandate", deps, "one entry of the ledger while it stands"), output_required=False)
+        def mandate(warehouse: Warehouse, ledger: Ledger) -> Iterator[dg.MaterializeResult]:
+            """The right to act. Materialises only when the decision allows it; what acts asks the ledger."""
+            self._require(warehouse, "estimate", "evidence", "decision")
+            ledger.require_registration(self.name, self.protocol)
+            if results.read_decision(warehouse, self.name).allows_action:
+                entry = ledger.grant(self.name, self.protocol)
+                yield dg.MaterializeResult(
+                    data_version=dg.DataVersion(entry.hash),
+                    metadata={"protocol": self.protocol, "granted at": entry.at},
+                )
+
+        return mandate
+
+    def memo(self) -> dg.AssetsDefinition:
+        """Writes the page."""
+        deps = [*map(self._key, ("decision", "evidence", "estimate", "cohort")), TRUTH]
+
+        @dg.asset(**self._spec("memo", deps, "one page per study"), kinds={"html"})
+        def memo(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
+            """The page a decision-maker reads."""
+            from causal_assets.memo.memo import render
+
+            self._require(warehouse, "cohort", "estimate", "evidence", "decision")
+            html = render(reporting.facts(self.study, warehouse, ledger, self.name))
+            return reporting.write_memo(Home.current().memos / f"{self.name}.html", html)
+
+        return memo
+
+    def _key(self, stage: str) -> dg.AssetKey:
+        return dg.AssetKey([self.name, stage])
+
+    def _spec(self, stage: str, deps: list[dg.AssetKey], grain: str) -> dict[str, Any]:
+        return {
+            "key": self._key(stage),
+            "group_name": self.name,
+            "deps": deps,
+            "code_version": self.versions[stage],
+            "tags": {"causal_assets/study": self.name, "causal_assets/stage": stage},
+            "metadata": {"question": self.study.question, "grain": grain, "protocol file": self.file},
+        }
+
+    def _stamp(self, warehouse: Warehouse, stage: str) -> None:
+        results.stamp(warehouse, self.name, stage, self.versions[stage])
+
+    def _require(self, warehouse: Warehouse, *stages: str) -> None:
+        for stage in stages:
+            results.require(warehouse, self.name, stage, self.versions[stage])
