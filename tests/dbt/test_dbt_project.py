@@ -1,29 +1,16 @@
 """The dbt project, built once over a warehouse small enough to work out every mart by hand."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, datetime
-from pathlib import Path
-from typing import Any
 
-import duckdb
 import pytest
-import yaml
 
-from causal_assets.sources.contract import TableContract
-
-PROJECT = Path(__file__).parents[2]
-DBT_PROJECT = PROJECT / "dbt_project"
-SOURCES = PROJECT / "causal_assets" / "defs" / "warehouse"
+from tests.dbt.builds import DBT_PROJECT, Build, Rows, built, deliver
 
 # One build serves the whole module, also when workers share the tests.
 pytestmark = pytest.mark.xdist_group("dbt")
 
-PLANTED_WORLD: dict[str, list[dict[str, Any]]] = {
+PLANTED_WORLD: dict[str, Rows] = {
     "customers": [
         {"customer_id": "C1", "region": "north", "consent_marketing": True, "updated_at": "2025-12-01"},
         {
@@ -106,10 +93,7 @@ PLANTED_WORLD: dict[str, list[dict[str, Any]]] = {
     ],
     "truth": [{"study": "home", "outcome": "revenue", "estimand": "ATE", "segment": "all", "value": 1.5}],
 }
-# What a row does not say; a table takes the columns that it has.
-DEFAULTS = {"_file": "1", "occurred_at": "2026-03-01 10:00:00", "received_at": "2026-03-02 12:00:00"}
-
-COMPLETE_JOURNEY: dict[str, list[dict[str, Any]]] = {
+COMPLETE_JOURNEY: dict[str, Rows] = {
     "transactions": [
         # 23:59:59 on 7 May and midnight on 8 May where the shops are
         {
@@ -160,54 +144,12 @@ COMPLETE_JOURNEY: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True)
-class Build:
-    """A finished `dbt build`: its manifest and the warehouse it left."""
-
-    manifest: dict[str, Any]
-    connection: duckdb.DuckDBPyConnection
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return self.connection.execute(sql).fetchall()
-
-    def unit_days(self, source: str) -> list[tuple[Any, ...]]:
-        columns = "unit_id, day, metric, round(value, 6), events"  # 8 x 1.10 is no exact double
-        return self.rows(f"SELECT {columns} FROM marts.unit_days WHERE source = '{source}' ORDER BY ALL")
-
-
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Build]:
     folder = tmp_path_factory.mktemp("dbt")
-    warehouse = folder / "warehouse.duckdb"
-    _deliver(warehouse)
-    command = [str(Path(sys.executable).with_name("dbt")), "--no-use-colors", "build"]
-    command += ["--project-dir", str(DBT_PROJECT), "--profiles-dir", str(DBT_PROJECT)]
-    command += ["--target-path", str(folder / "target"), "--log-path", str(folder / "logs")]
-    environment = os.environ | {"CAUSAL_WAREHOUSE": str(warehouse)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "eprecat" not in done.stdout, done.stdout
-    connection = duckdb.connect(str(warehouse), read_only=True)
-    yield Build(json.loads((folder / "target" / "manifest.json").read_text(encoding="utf-8")), connection)
-    connection.close()
-
-
-def _deliver(warehouse: Path) -> None:
-    """Raw tables as their contracts declare them, filled with the rows above."""
-    connection = duckdb.connect(str(warehouse))
-    connection.execute("CREATE SCHEMA raw")
-    for source, deliveries in {"planted_world": PLANTED_WORLD, "complete_journey": COMPLETE_JOURNEY}.items():
-        declared = yaml.safe_load((SOURCES / source / "defs.yaml").read_text(encoding="utf-8"))["attributes"]["tables"]
-        for name, fields in declared.items():
-            table = f"raw.{source}__{name}"
-            contract = TableContract(**fields)
-            connection.execute(contract.create_table(table))
-            own = {column: value for column, value in DEFAULTS.items() if column in ("_file", *contract.columns)}
-            for row in deliveries.get(name, []):
-                given = own | ({"household_id": 1} if "household_id" in contract.columns else {}) | row
-                places = ", ".join("?" * len(given))
-                connection.execute(f"INSERT INTO {table} ({', '.join(given)}) VALUES ({places})", [*given.values()])
-    connection.close()
+    deliver(folder, {"planted_world": PLANTED_WORLD, "complete_journey": COMPLETE_JOURNEY})
+    with built(DBT_PROJECT, folder) as build:
+        yield build
 
 
 def test_planted_unit_days_are_deduplicated_attributed_and_in_utc_dollars(build: Build) -> None:

@@ -1,7 +1,1 @@
-select
-    study,
-    outcome,
-    estimand,
-    segment,
-    value
-from {{ ref('stg_planted_world__truth') }}
+{{ union_of_sources() }}

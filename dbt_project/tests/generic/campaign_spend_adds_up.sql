@@ -10,7 +10,7 @@ with days as (
         sum(case when metric = 'spend' then value else 0 end) as spend,
         sum(case when metric = 'fuel_spend' then value else 0 end) as fuel_spend
     from {{ model }}
-    where source = 'complete_journey' and metric in ('spend', 'fuel_spend')
+    where metric in ('spend', 'fuel_spend')
     group by unit_id, day
 ),
 
@@ -31,7 +31,6 @@ parts as (
         on unit_days.metric in (
             'spend_on_campaign_' || campaigns.campaign_id, 'spend_off_campaign_' || campaigns.campaign_id
         )
-    where unit_days.source = 'complete_journey'
     group by unit_days.unit_id, unit_days.day, campaigns.campaign_id
 )
 

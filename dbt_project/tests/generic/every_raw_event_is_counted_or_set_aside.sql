@@ -1,6 +1,6 @@
 {#
-  Raw rows of the event tables = events in unit_days + rows in this model. A purchase stands under two metrics, revenue
-  and purchases, and is counted under one. Returns the two totals when they differ.
+  Raw rows of the event tables = events in the source's unit_days + rows in this model, its data_loss. A purchase stands
+  under two metrics, revenue and purchases, and is counted under one. Returns the two totals when they differ.
 #}
 {% test every_raw_event_is_counted_or_set_aside(model, source_name, event_tables) %}
 with raw_rows as (
@@ -13,12 +13,12 @@ with raw_rows as (
 
 accounted_rows as (
     select coalesce(sum(events), 0) as rows
-    from {{ ref('unit_days') }}
-    where source = '{{ source_name }}' and metric <> 'revenue'
+    from {{ ref('int_' ~ source_name ~ '__unit_days') }}
+    where metric <> 'revenue'
     union all
     select coalesce(sum(rows), 0) as rows
     from {{ model }}
-    where source = '{{ source_name }}' and table_name in ('{{ event_tables | join("', '") }}')
+    where table_name in ('{{ event_tables | join("', '") }}')
 ),
 
 totals as (

@@ -5,6 +5,7 @@
     ('products', 'products', 'products', 'true'),
     ('coupon_discount', 'coupon_discount', 'discounted_lines', 'discounted_lines > 0'),
 ] %}
+{{ config(materialized='table') }}
 
 with type_a_campaigns as (
     select campaign_id
@@ -108,10 +109,9 @@ metrics as (
 )
 
 select
-    'complete_journey' as source,
     cast(household_id as varchar) as unit_id,
     day,
     metric,
-    value,
-    events
+    cast(value as double) as value,
+    cast(events as bigint) as events
 from metrics

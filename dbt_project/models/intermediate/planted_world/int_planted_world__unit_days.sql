@@ -1,3 +1,5 @@
+{{ config(materialized='table') }}
+
 with daily as (
     select
         customer_id,
@@ -30,10 +32,9 @@ metrics as (
 )
 
 select
-    'planted_world' as source,
     customer_id as unit_id,
     day,
     metric,
-    value,
-    events
+    cast(value as double) as value,
+    cast(events as bigint) as events
 from metrics

@@ -1,0 +1,7 @@
+select
+    study,
+    outcome,
+    estimand,
+    segment,
+    value
+from {{ ref('stg_planted_world__truth') }}
