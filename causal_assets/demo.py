@@ -74,7 +74,7 @@ def main() -> int:
     size = parser.parse_args().customers
     began = time.monotonic()
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # its database is created without a word
     console.print("Loading definitions ...")
     progress = Progress(console)
     job = definitions_with(progress).resolve_job_def("main")

@@ -62,9 +62,17 @@ class RandomizedExperiment(Study):
         return f"every {self.unit} first assigned between {self.enrolled_from} and {self.enrolled_to}{where}"
 
     def write_outcomes(self, warehouse: Warehouse, study: str) -> None:
-        """Take the study's own rows of the shared moments: one row per arm."""
+        """Take the study's own rows of the shared moments: one row per arm.
+
+        Raises:
+            dagster.Failure: the shared pass was not made under this protocol.
+        """
         own = f"study = {literal(study)} AND protocol = {literal(self.protocol_hash)}"
-        warehouse.replace(f"{study}.outcomes", f"SELECT * FROM studies.moments WHERE {own}")
+        arms = warehouse.replace(f"{study}.outcomes", f"SELECT * FROM studies.moments WHERE {own}")
+        if not arms and self.matured(warehouse, study)[0]:
+            raise dg.Failure(
+                f"{study}: studies/study_moments has nothing under protocol {self.protocol_hash[:12]}; materialise it"
+            )
 
     def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
         """Adjusted effects on every outcome, the unadjusted one of the primary beside it."""

@@ -14,6 +14,7 @@ from causal_assets.protocol import hash_of
 from causal_assets.types import Decision, Diagnostic, Role, Status
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, literal
+from causal_assets.warehouse.queries.losses import delivered_rows, lost_rows
 from causal_assets.warehouse.results import Finding
 
 if TYPE_CHECKING:
@@ -160,23 +161,10 @@ def decision_result(decision: Decision) -> dg.MaterializeResult:
     )
 
 
-def lost_rows(warehouse: Warehouse, source: str) -> tuple[list[tuple[str, int]], int]:
-    """Rows of a source that were set aside, by reason, and rows delivered.
-
-    A duplicate, or a version that a restatement replaced, is no loss.
-    """
-    where = f"source = {literal(source)}"
-    lost = warehouse.rows(f"""
-        SELECT 'quarantined: ' || regexp_replace(reason, ': [^:]*$', '') AS reason, count(*) AS n
-        FROM raw.quarantine WHERE {where} GROUP BY ALL
-        UNION ALL BY NAME
-        SELECT 'set aside: ' || reason AS reason, sum("rows")::BIGINT AS n FROM marts.data_loss
-        WHERE {where} AND reason <> 'superseded' GROUP BY ALL
-        ORDER BY n DESC, reason""")
-    rows_in = warehouse.scalar(
-        f"SELECT coalesce(sum(rows_in - duplicates), 0)::BIGINT FROM raw.deliveries WHERE {where}"
-    )
-    return [(row["reason"], row["n"]) for row in lost if row["n"]], rows_in
+def losses(warehouse: Warehouse, source: str) -> tuple[list[tuple[str, int]], int]:
+    """Rows of a source that were set aside, by reason, and rows delivered."""
+    lost = warehouse.rows(lost_rows(source))
+    return [(row["reason"], row["n"]) for row in lost if row["n"]], warehouse.scalar(delivered_rows(source))
 
 
 def registration_order(study: Study, ledger: Ledger, name: str) -> tuple[datetime, datetime]:
@@ -192,7 +180,7 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
     findings = results.read_estimates(warehouse, name)
     registered, begins = registration_order(study, ledger, name)
     first_read = next((e.at for e in ledger.entries(name) if e.kind is Kind.OUTCOMES_READ), None)
-    lost, rows_in = lost_rows(warehouse, study.source)
+    lost, rows_in = losses(warehouse, study.source)
     profit = study.profit(findings)
     own = (Role.SECONDARY, Role.GUARDRAIL, Role.OVER_TIME, Role.NEGATIVE_CONTROL)
     return MemoFacts(

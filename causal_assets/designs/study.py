@@ -313,7 +313,7 @@ class Study(Protocol, YamlComponent):
         from causal_assets.diagnostics.power import power
         from causal_assets.diagnostics.retrospective import retrospective
 
-        lost, rows_in = reporting.lost_rows(warehouse, self.source)
+        lost, rows_in = reporting.losses(warehouse, self.source)
         matured, units = self.matured(warehouse, study)
         found = [
             *self.cohort_diagnostics(warehouse, study),

@@ -19,8 +19,6 @@ from causal_assets.warehouse.engine import Warehouse, identifier, literal
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 # Formats that state a type for every column; the others (SQLite's TEXT too) deliver text that is judged value by value.
 TYPED = (".parquet", "postgres")
-# What is wrong with a row, without the value: reasons read "field: problem: value".
-PROBLEM = "regexp_extract(reason, '^[^:]*(: [^:]*)?')"
 REPEATED = "key: repeated with other content"
 # An unreadable line becomes the one field of a JSON object, so that every quarantined original is valid JSON.
 UNREADABLE = "_unreadable"

@@ -11,8 +11,9 @@ from pydantic import Field, model_validator
 from causal_assets.component import TemplateScaffolder, YamlComponent
 from causal_assets.home import Home
 from causal_assets.sources.contract import TableContract
-from causal_assets.sources.landing import PROBLEM, Delivery, RawTable, find_deliveries, load, replay
+from causal_assets.sources.landing import Delivery, RawTable, find_deliveries, load, replay
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
+from causal_assets.warehouse.queries.losses import PROBLEM
 
 ACCOUNTED = "rows_accounted_for"
 SCHEMA = "schema_as_declared"

@@ -213,6 +213,15 @@ def test_a_mandate_is_refused_where_the_estimate_was_made_under_other_fields(hom
     assert "page/mandate" not in data_versions(result)
 
 
+def test_outcomes_without_the_shared_pass_under_their_protocol_say_so_instead_of_waiting(home: Home) -> None:
+    lived_in = build(home)
+    trial_shop().write(lived_in.warehouse)
+    assert lived_in.run().success
+    changed = build(home, trial(level=0.8))
+    result = changed.run(["page", "registration"], ["page", "outcomes"])
+    assert "studies/study_moments has nothing under protocol" in failures(result)
+
+
 def test_a_rerun_with_nothing_changed_changes_nothing(home: Home) -> None:
     lived_in = build(home)
     trial_shop().write(lived_in.warehouse)
