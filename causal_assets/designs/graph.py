@@ -234,5 +234,4 @@ class StudyGraph:
         results.stamp(warehouse, self.name, stage, self.versions[stage])
 
     def _require(self, warehouse: Warehouse, *stages: str) -> None:
-        for stage in stages:
-            results.require(warehouse, self.name, stage, self.versions[stage])
+        results.require(warehouse, self.name, {stage: self.versions[stage] for stage in stages})

@@ -36,10 +36,10 @@ WHAT_WOULD_CHANGE = {
 
 def table_result(warehouse: Warehouse, table: str) -> dg.MaterializeResult:
     """Row count, a preview, and the content's hash as data version, so that an equal rerun changes nothing."""
-    rows = warehouse.scalar(f"SELECT count(*) FROM {table}")
+    rows, preview = warehouse.overview([table])[table]
     return dg.MaterializeResult(
         data_version=dg.DataVersion(content_version(warehouse, table)),
-        metadata={"dagster/row_count": rows, "preview": dg.MetadataValue.md(warehouse.preview(table))},
+        metadata={"dagster/row_count": rows, "preview": dg.MetadataValue.md(preview)},
     )
 
 

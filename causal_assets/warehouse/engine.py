@@ -95,14 +95,22 @@ class Warehouse(dg.ConfigurableResource):
         """Column names of ``schema.table`` with their engine types, in order."""
         return {row["column_name"]: row["column_type"] for row in self.rows(f"DESCRIBE {table}")}
 
-    def preview(self, table: str, limit: int = 5) -> str:
-        """The first rows of a table as a Markdown table."""
-        rows = self.rows(f"SELECT * FROM {table} LIMIT {limit}")
-        if not rows:
-            return "(no rows)"
-        lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-        lines += ["| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows]
-        return "\n".join(lines)
+    def overview(self, tables: Sequence[str], limit: int = 5) -> dict[str, tuple[int, str]]:
+        """Row count and first rows, as a Markdown table, of each table or view; one opening of the file for all."""
+        found = {}
+        with self.connect() as connection:
+            for table in tables:
+                (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone() or (0,)
+                head = connection.execute(f"SELECT * FROM {table} LIMIT {limit}")
+                found[table] = count, _markdown([column[0] for column in head.description], head.fetchall())
+        return found
+
+
+def _markdown(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    if not rows:
+        return "(no rows)"
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    return "\n".join([*lines, *("| " + " | ".join(str(value) for value in row) + " |" for row in rows)])
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The result tables: every estimate, diagnostic and decision with the protocol it stands on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,18 +33,20 @@ def stamp(warehouse: Warehouse, study: str, stage: str, version: str) -> None:
         connection.execute("INSERT OR REPLACE INTO results.stages VALUES (?, ?, ?)", [study, stage, version])
 
 
-def require(warehouse: Warehouse, study: str, stage: str, version: str) -> None:
-    """Make sure that what a stage wrote was made under this code version.
+def require(warehouse: Warehouse, study: str, versions: Mapping[str, str]) -> None:
+    """Make sure that what each stage wrote was made under its code version in ``versions``.
 
     Raises:
-        StaleStageError: it was made under another one, or never.
+        StaleStageError: one was made under another version, or never.
     """
-    rows = []
+    written: dict[str, str] = {}
     if "stages" in warehouse.tables("results"):
-        rows = warehouse.rows("SELECT version FROM results.stages WHERE study = ? AND stage = ?", [study, stage])
-    if [row["version"] for row in rows] != [version]:
-        was = "made under other fields of the protocol" if rows else "not made yet"
-        raise StaleStageError(f"{study}: {stage} was {was}; materialise {study}/{stage} first")
+        rows = warehouse.rows("SELECT stage, version FROM results.stages WHERE study = ?", [study])
+        written = {row["stage"]: row["version"] for row in rows}
+    for stage, version in versions.items():
+        if written.get(stage) != version:
+            was = "made under other fields of the protocol" if stage in written else "not made yet"
+            raise StaleStageError(f"{study}: {stage} was {was}; materialise {study}/{stage} first")
 
 
 def write_estimates(warehouse: Warehouse, study: str, protocol: str, findings: Sequence[Finding]) -> None:

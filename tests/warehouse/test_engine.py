@@ -120,11 +120,11 @@ def test_scratch_is_an_engine_of_its_own_that_leaves_nothing_behind() -> None:
         connection.execute("SELECT x FROM t")
 
 
-def test_a_preview_shows_the_first_rows_as_a_table(warehouse: Warehouse) -> None:
+def test_an_overview_counts_all_rows_and_shows_the_first_as_a_table(warehouse: Warehouse) -> None:
     warehouse.replace("marts.t", "SELECT range AS x, 'a' AS y FROM range(9)")
-    assert warehouse.preview("marts.t", limit=2) == "| x | y |\n|---|---|\n| 0 | a |\n| 1 | a |"
+    assert warehouse.overview(["marts.t"], limit=2)["marts.t"] == (9, "| x | y |\n|---|---|\n| 0 | a |\n| 1 | a |")
     warehouse.replace("marts.t", "SELECT 1 AS x WHERE false")
-    assert warehouse.preview("marts.t") == "(no rows)"
+    assert warehouse.overview(["marts.t"])["marts.t"] == (0, "(no rows)")
 
 
 @pytest.mark.parametrize("text", ["plain", "it's", 'say "hi"', "a; DROP TABLE t --", "ünï\ncode", ""])

@@ -45,13 +45,14 @@ def transforms() -> dg.Definitions:
         invocation = dbt.cli(command, context=context, raise_on_error=False)
         # The file is dbt's alone while it runs, so rows are counted once it has ended.
         events = list(invocation.stream())
+        said = {event.output_name for event in events if isinstance(event, dg.Output)}
+        seen = warehouse.overview([_table(name) for name in sorted(said)])
         for event in events:
-            yield _described(event, warehouse) if isinstance(event, dg.Output) else event
+            yield _described(event, *seen[_table(event.output_name)]) if isinstance(event, dg.Output) else event
         if error := invocation.get_error():
             raise error
         shutil.rmtree(invocation.target_path)  # one folder a run; kept only where dbt failed
         # Outputs of dbt are optional: without this, a dbt that says nothing would skip all that follows and look green.
-        said = {event.output_name for event in events if isinstance(event, dg.Output)}
         wanted = {key.to_python_identifier() for key in context.selected_asset_keys}
         if wanted - said:
             raise dg.Failure(f"dbt reported nothing about {sorted(wanted - said)}")
@@ -59,14 +60,11 @@ def transforms() -> dg.Definitions:
     return dg.Definitions(assets=[warehouse_models], resources={"dbt": DbtCliResource(project_dir=project)})
 
 
-def _described(output: dg.Output, warehouse: Warehouse) -> dg.Output:
+def _table(output_name: str) -> str:
+    schema, _, name = output_name.partition("__")
+    return f"{schema}.{name}"
+
+
+def _described(output: dg.Output, rows: int, preview: str) -> dg.Output:
     """The model's output with its row count and first rows."""
-    schema, _, name = output.output_name.partition("__")
-    table = f"{schema}.{name}"
-    return output.with_metadata(
-        {
-            **output.metadata,
-            "dagster/row_count": warehouse.scalar(f"SELECT count(*) FROM {table}"),
-            "preview": dg.MetadataValue.md(warehouse.preview(table)),
-        }
-    )
+    return output.with_metadata({**output.metadata, "dagster/row_count": rows, "preview": dg.MetadataValue.md(preview)})
