@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from causal_assets.home import Home
 from causal_assets.protocol import hash_of
@@ -29,8 +30,7 @@ def log_estimates(
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
-    home.mlflow.mkdir(parents=True, exist_ok=True)
-    mlflow.set_tracking_uri(f"sqlite:///{home.mlflow / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{_database(home.mlflow)}")
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(study)
     experiment = (
@@ -58,3 +58,16 @@ def log_estimates(
         for name, svg in plots.items():
             mlflow.log_text(svg, name)
     return run.info.run_id
+
+
+def _database(folder: Path) -> Path:
+    """The tracking database, made under another name first: MLflow cannot go on from one that is half made."""
+    import mlflow
+
+    folder.mkdir(parents=True, exist_ok=True)
+    database, part = folder / "mlflow.db", folder / "mlflow.part"
+    if not database.exists():
+        part.unlink(missing_ok=True)
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{part}").search_experiments()  # the first question makes it
+        part.replace(database)
+    return database
