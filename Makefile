@@ -16,9 +16,8 @@ demo: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## raw events to decisions, on
 ui: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## Dagster with webserver and daemon on http://localhost:3000
 	dg dev
 
-# The long test of killed runs starts first, so that one worker is busy with it while the other runs the fast ones.
 test: .venv/dev  ## the whole suite, in parallel
-	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/test_kill.py tests
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
 	ruff check . && ruff format --check . && ty check causal_assets benchmarks

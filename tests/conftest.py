@@ -24,3 +24,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shared = tmp_path_factory.getbasetemp().parent  # the same for all workers of a run
     with FileLock(shared / "manifest.lock"):
         return dbt_project().manifest_path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long test of killed runs starts first: one worker is busy with it while the other runs the fast ones."""
+    items.sort(key=lambda item: item.path.name != "test_kill.py")
