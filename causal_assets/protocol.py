@@ -48,11 +48,12 @@ def _is_text(value: Any) -> Any:
 
 def _is_day(value: str) -> str:
     try:
-        if date.fromisoformat(value).isoformat() == value:  # 20260301 and 2026-W09-7 are ISO 8601 too, but not SQL
-            return value
+        written = date.fromisoformat(value).isoformat()
     except ValueError:
-        pass
-    raise ValueError(f"{value!r} is no day; allowed is YYYY-MM-DD in quotes")
+        written = None
+    if written != value:  # 20260301 and 2026-W09-7 are ISO 8601 too, but not SQL
+        raise ValueError(f"{value!r} is no day; allowed is YYYY-MM-DD in quotes")
+    return value
 
 
 Name = Annotated[str, AfterValidator(_is_name)]

@@ -219,7 +219,8 @@ def test_an_unknown_estimand_and_a_constant_outcome_are_refused(one):
 @pytest.fixture(scope="module")
 def lalonde():
     """The treated of the experiment beside survey controls: covariates by name, earnings in 1978, treatment, unit."""
-    causaldata = pytest.importorskip("causaldata")
+    import causaldata
+
     frames = [causaldata.nsw_mixtape.load_pandas().data, causaldata.cps_mixtape.load_pandas().data]
     nsw, cps = ({c: f[c].to_numpy(dtype=float) for c in f.columns if c != "data_id"} for f in frames)
     rows = {c: np.concatenate([nsw[c][nsw["treat"] == 1], cps[c]]) for c in nsw}

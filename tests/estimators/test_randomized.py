@@ -69,7 +69,8 @@ def test_a_published_two_sample_result_is_reproduced():
 
 @pytest.fixture(scope="module")
 def lalonde():
-    causaldata = pytest.importorskip("causaldata")
+    import causaldata
+
     data = causaldata.nsw_mixtape.load_pandas().data
     covariates = ["age", "educ", "black", "hisp", "marr", "nodegree", "re74", "re75"]
     return data[["re78", *covariates]].to_numpy(dtype=float), data["treat"].to_numpy() == 1
@@ -95,7 +96,8 @@ def test_the_adjusted_effect_is_that_of_the_fully_interacted_regression(lalonde)
 
 
 def test_welch_equals_tea_tasting_and_adjustment_agrees_with_its_cuped():
-    tt = pytest.importorskip("tea_tasting")
+    import tea_tasting as tt
+
     data = tt.make_users_data(rng=42, covariates=True)
     experiment = tt.Experiment(
         welch=tt.Mean("revenue", use_t=True, equal_var=False), cuped=tt.Mean("revenue", "revenue_covariate")
