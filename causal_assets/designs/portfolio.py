@@ -113,6 +113,7 @@ def _published(studies: Sequence[str]) -> dg.AssetsDefinition:
         tables = [f"results.{name}" for name in sorted(warehouse.tables("results"))]
         tables += [f"marts.{name}" for name in PUBLISHED_MARTS]
         publish(warehouse, target, tables)
+        warehouse.keep()
         versions = [reporting.content_version(warehouse, table) for table in tables]
         return dg.MaterializeResult(
             data_version=dg.DataVersion(hash_of(versions)[:16]),

@@ -1,5 +1,7 @@
 """The only code that opens the engine."""
 
+import logging
+import shutil
 import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,11 @@ CONFIG: dict[str, Any] = {
 }
 
 
+# What the engine says of a block whose checksum fails: DuckDB 1.5 rewrites blocks of its catalogue in place, so that a
+# process killed during a checkpoint can leave one half written.
+TORN = "Corrupt database file"
+LOCKED = "Could not set lock"
+
 # What the engine says of a query whose parts do not fit the data's types.
 UnfitQueryErrors = (duckdb.BinderException, duckdb.ConversionException)
 
@@ -32,15 +39,36 @@ class Warehouse(dg.ConfigurableResource):
     def connect(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Open the file, and close it whatever happens.
 
+        A file that a killed process left torn is set aside, and the last copy that ``keep`` made, or else an empty file,
+        takes its place: what is missing then is loaded again from its source.
+
         Raises:
             duckdb.IOException: the file stayed locked by another process for ``LOCK_TIMEOUT_SECONDS``.
         """
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        connection = _open(self.path)
+        try:
+            connection = _open(self.path)
+        except duckdb.IOException as error:
+            if TORN not in str(error):
+                raise
+            _set_aside(Path(self.path), self._kept)
+            connection = _open(self.path)
         try:
             yield connection
         finally:
             connection.close()
+
+    @property
+    def _kept(self) -> Path:
+        return Path(self.path).with_suffix(".kept.duckdb")
+
+    def keep(self) -> None:
+        """Copy the file as it is now, to be taken up again if it is ever torn; a copy is whole or not there."""
+        part = self._kept.with_suffix(".part")
+        with self.connect() as connection:  # nobody else can write meanwhile
+            connection.execute("CHECKPOINT")
+            shutil.copyfile(self.path, part)
+        part.replace(self._kept)
 
     @contextmanager
     def transaction(self) -> Generator[duckdb.DuckDBPyConnection]:
@@ -141,6 +169,19 @@ def literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def _set_aside(torn: Path, kept: Path) -> None:
+    aside = torn.with_suffix(f".torn-{time.time_ns()}.duckdb")
+    torn.rename(aside)
+    torn.with_suffix(".duckdb.wal").unlink(missing_ok=True)  # continues a state that is gone
+    if kept.exists():
+        shutil.copyfile(kept, part := torn.with_suffix(".part"))
+        part.replace(torn)
+    logging.getLogger(__name__).error(
+        "%s was torn by a killed process and is set aside as %s; going on from %s. Deliveries loaded since then are "
+        "loaded again if their files are still there.", torn, aside, kept if kept.exists() else "an empty file",
+    )  # fmt: skip
+
+
 def _open(path: str) -> duckdb.DuckDBPyConnection:
     deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
     while True:
@@ -148,7 +189,7 @@ def _open(path: str) -> duckdb.DuckDBPyConnection:
             connection = duckdb.connect(path, config=CONFIG)
             break
         except duckdb.IOException as error:
-            if "lock" not in str(error).lower() or time.monotonic() > deadline:
+            if LOCKED not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
     connection.execute("SET TimeZone = 'UTC'")

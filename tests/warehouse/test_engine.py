@@ -95,6 +95,36 @@ def test_a_file_that_is_no_database_is_reported_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - started < 5
 
 
+def tear(warehouse: Warehouse) -> bytes:
+    """Leave a block of the catalogue as a process leaves it that is killed while it writes; returns the file."""
+    block = warehouse.scalar("SELECT max(block_id) FROM pragma_metadata_info()")
+    path = Path(warehouse.path)
+    content = bytearray(path.read_bytes())
+    half = 3 * 4096 + block * 262_144 + 131_072
+    content[half : half + 8] = bytes(255 - byte for byte in content[half : half + 8])
+    path.write_bytes(content)
+    return bytes(content)
+
+
+def test_a_torn_file_is_set_aside_for_the_last_copy_kept(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
+    warehouse.replace("marts.t", "SELECT 1 AS x")
+    warehouse.keep()
+    warehouse.replace("marts.t", "SELECT 2 AS x")
+    torn = tear(warehouse)
+    assert warehouse.scalar("SELECT x FROM marts.t") == 1
+    (aside,) = Path(warehouse.path).parent.glob("w.torn-*")
+    assert aside.read_bytes() == torn
+    assert str(aside) in caplog.text
+    assert warehouse.scalar("SELECT x FROM marts.t") == 1  # the copy is taken up once
+
+
+def test_a_torn_file_of_which_no_copy_was_kept_is_begun_anew(warehouse: Warehouse) -> None:
+    warehouse.replace("marts.t", "SELECT 1 AS x")
+    tear(warehouse)
+    assert warehouse.tables("marts") == set()
+    assert len([*Path(warehouse.path).parent.glob("w.torn-*")]) == 1
+
+
 def test_replace_makes_a_table_the_result_of_a_query_and_keeps_the_old_one_if_it_fails(warehouse: Warehouse) -> None:
     assert warehouse.replace("marts.t", "SELECT unnest([1, 2, 3]) AS x") == 3
     with pytest.raises(duckdb.ConversionException):
