@@ -78,7 +78,7 @@ def run(way: str, path: str, studies: int) -> list[list[float]]:
             arms = read_arms(warehouse, f"(FROM studies.moments WHERE study = '{study.study}')")
             (control, _), (treated, _) = arms[False], arms[True]
             estimate = difference_in_means(control.select([0]), treated.select([0]), outcome=METRICS[0])
-            found.append([estimate.value, estimate.std_error])
+            found.append([estimate.value, estimate.spread])
     return found
 
 

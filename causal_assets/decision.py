@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from causal_assets.protocol import Outcome, Rule
+from causal_assets.protocol import Measure, Rule
 from causal_assets.types import Decision, Diagnostic, Estimate, Status, Verdict
 
 GRADES = "ABCD"
@@ -37,7 +37,7 @@ def grade(diagnostics: Sequence[Diagnostic], *, randomised: bool) -> str:
     return GRADES[GRADES.index(best) + (Status.REVIEW in statuses)]
 
 
-def guardrail_state(estimate: Estimate, outcome: Outcome) -> Status:
+def guardrail_state(estimate: Estimate, outcome: Measure) -> Status:
     """PASS: shown non-inferior within the margin. FAIL: shown worse than it. REVIEW: neither."""
     margin = outcome.margin or 0.0
     worst, best = (
@@ -50,7 +50,7 @@ def guardrail_state(estimate: Estimate, outcome: Outcome) -> Status:
 
 def decide(
     primary: Estimate | None,
-    guardrails: Sequence[tuple[Outcome, Estimate]],
+    guardrails: Sequence[tuple[Measure, Estimate]],
     diagnostics: Sequence[Diagnostic],
     rule: Rule,
     *,
@@ -80,7 +80,7 @@ def decide(
 
 
 def _apply(
-    primary: Estimate, guardrails: Sequence[tuple[Outcome, Estimate]], rule: Rule
+    primary: Estimate, guardrails: Sequence[tuple[Measure, Estimate]], rule: Rule
 ) -> tuple[Verdict, tuple[str, ...]]:
     profit = Profit.of(primary, rule)
     shown = f"incremental profit per treated unit is {profit.value:.2f} [{profit.low:.2f}, {profit.high:.2f}]"

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Annotated, Any, Literal
 
@@ -63,22 +63,27 @@ Arm = Annotated[str, BeforeValidator(_is_text)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Outcome(dg.Model, dg.Resolvable):
-    """What is measured after assignment: a metric summed over ``days`` days from the day of assignment on."""
+class Measure(dg.Model, dg.Resolvable):
+    """What is measured after assignment, and what for."""
 
     name: Name
-    metric: str
-    days: Annotated[int, Field(gt=0)]
     role: Literal["primary", "secondary", "guardrail", "negative_control"] = "secondary"
     money: bool = False
     harm: Literal["increase", "decrease"] | None = None
     margin: Annotated[Finite, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
-    def _guardrail_has_margin(self) -> "Outcome":
+    def _guardrail_has_margin(self) -> "Measure":
         if {self.margin is not None, self.harm is not None} != {self.role == "guardrail"}:
             raise ValueError(f"outcome {self.name}: margin and harm belong to a guardrail, and it needs both")
         return self
+
+
+class Outcome(Measure):
+    """A metric summed over ``days`` days from the day of assignment on."""
+
+    metric: str
+    days: Annotated[int, Field(gt=0)]
 
 
 class Covariate(dg.Model, dg.Resolvable):
@@ -146,31 +151,59 @@ class Arms(dg.Model, dg.Resolvable):
 
 
 class Protocol(dg.Model, dg.Resolvable):
-    """The fields that every design shares."""
+    """The fields that every study shares."""
 
     question: str
     intervention: str
-    source: Name
     unit: str
-    program: str
-    arms: Arms
     population: str | None = None
-    outcomes: Annotated[list[Outcome], Field(min_length=1)]
-    covariates: Annotated[list[Covariate], Field(default_factory=list)]
     decision: Rule
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     plausible_effect: Annotated[Finite, Field(gt=0)]
 
+    @property
+    def measures(self) -> Sequence[Measure]:
+        """All outcomes declared."""
+        raise NotImplementedError
+
+    @property
+    def covariate_names(self) -> list[str]:
+        """Columns of the cohort that hold covariates, in order."""
+        raise NotImplementedError
+
     @model_validator(mode="after")
     def _outcomes_fit_together(self) -> "Protocol":
-        primaries = [outcome.name for outcome in self.outcomes if outcome.role == "primary"]
+        primaries = [outcome.name for outcome in self.measures if outcome.role == "primary"]
         if len(primaries) != 1:
             raise ValueError(f"outcomes: exactly one must have role primary, got {primaries or 'none'}")
-        columns = [*(outcome.name for outcome in self.outcomes), *self.covariate_names]
+        columns = [*(outcome.name for outcome in self.measures), *self.covariate_names]
         repeated = sorted({name for name in columns if columns.count(name) > 1})
         if repeated:
             raise ValueError(f"outcomes and covariates: names must differ, got {repeated} twice")
         return self
+
+    def role(self, outcome: str) -> Role:
+        """The role of a named outcome; the parts of the primary one are its course over time."""
+        return next((Role(o.role) for o in self.measures if o.name == outcome), Role.OVER_TIME)
+
+    def document(self, design: str) -> dict[str, Any]:
+        """The whole protocol as plain data."""
+        return {"design": design, **self.model_dump(mode="json")}
+
+
+class EventProtocol(Protocol):
+    """The fields of a study of events: a programme that assigned units, and metrics over windows of days around it."""
+
+    source: Name
+    program: str
+    arms: Arms
+    outcomes: Annotated[list[Outcome], Field(min_length=1)]
+    covariates: Annotated[list[Covariate], Field(default_factory=list)]
+
+    @property
+    def measures(self) -> Sequence[Measure]:
+        """All outcomes declared."""
+        return self.outcomes
 
     @property
     def primary(self) -> Outcome:
@@ -186,14 +219,6 @@ class Protocol(dg.Model, dg.Resolvable):
     def longest_window(self) -> int:
         """Days after assignment until every outcome of a unit is complete."""
         return max(outcome.days for outcome in self.outcomes)
-
-    def role(self, outcome: str) -> Role:
-        """The role of a named outcome; the parts of the primary one are its course over time."""
-        return next((Role(o.role) for o in self.outcomes if o.name == outcome), Role.OVER_TIME)
-
-    def document(self, design: str) -> dict[str, Any]:
-        """The whole protocol as plain data."""
-        return {"design": design, **self.model_dump(mode="json")}
 
 
 def hash_of(document: Any) -> str:

@@ -46,7 +46,7 @@ def log_estimates(
     with mlflow.start_run(experiment_id=experiment, run_name=f"{study}-{protocol[:8]}") as run:
         mlflow.set_tags({"data_version": version, "protocol": protocol, "design": design})
         mlflow.log_params({"outcome": primary.outcome, "estimand": primary.estimand, "method": primary.method})
-        mlflow.log_metrics({name: getattr(primary, name) for name in METRICS})
+        mlflow.log_metrics({name: given for name in METRICS if (given := getattr(primary, name)) is not None})
         mlflow.log_metrics(
             {
                 f"{role}.{estimate.outcome}.{end}": getattr(estimate, end)

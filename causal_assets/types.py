@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan
+from statistics import NormalDist
 
 
 class Status(StrEnum):
@@ -41,9 +42,12 @@ class Estimate:
     """One effect of treatment on one outcome, per unit of the estimand's population.
 
     ``value``, ``std_error`` and ``[low, high]`` are in the outcome's own unit. ``[low, high]`` and ``p_value`` come
-    from one inversion of one test: 0 is inside exactly when ``p_value > 1 - level``. The relative interval is
-    Fieller's, hence it excludes 0 exactly when ``[low, high]`` does; it is ``(-inf, inf)`` where the control mean
-    cannot be told from zero.
+    from one inversion of one test, on one scale, under one multiplicity adjustment and at one look: 0 is in the set
+    exactly when ``p_value > 1 - level``. The set may be unbounded (``inf``), and where it is not one interval ``pieces``
+    lists its parts and ``[low, high]`` is its hull. A posterior has no ``p_value``; a set from permutations may have no
+    ``std_error``; an effect without a control level has no ``control_mean``. The relative interval is Fieller's, hence
+    it excludes 0 exactly when ``[low, high]`` does; it is ``(-inf, inf)`` where the control mean cannot be told from
+    zero.
 
     Raises:
         ValueError: a p-value outside [0, 1], an interval that does not hold the value, or a NaN.
@@ -53,27 +57,40 @@ class Estimate:
     estimand: str
     method: str
     value: float
-    std_error: float
+    std_error: float | None
     low: float
     high: float
-    p_value: float
+    p_value: float | None
     level: float
     n_treated: int
     n_control: int
-    control_mean: float
+    control_mean: float | None
     relative: float | None = None
     relative_low: float | None = None
     relative_high: float | None = None
+    pieces: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if any(isnan(x) for x in (self.value, self.std_error, self.low, self.high, self.p_value, self.control_mean)):
+        given = (self.value, self.std_error, self.low, self.high, self.p_value, self.control_mean)
+        if any(number is not None and isnan(number) for number in given):
             raise ValueError(f"{self.outcome}/{self.method}: an estimate may not be NaN, got {self}")
-        if not 0.0 <= self.p_value <= 1.0:
+        if self.p_value is not None and not 0.0 <= self.p_value <= 1.0:
             raise ValueError(f"{self.outcome}/{self.method}: p_value must lie in [0, 1], got {self.p_value}")
         if not self.low <= self.value <= self.high:
             raise ValueError(
                 f"{self.outcome}/{self.method}: {self.value} is outside its interval {self.low, self.high}"
             )
+
+    @property
+    def spread(self) -> float:
+        """The standard error; for a set without one, the error of a normal interval of the same width."""
+        if self.std_error is not None:
+            return self.std_error
+        return (self.high - self.low) / (2 * NormalDist().inv_cdf((1 + self.level) / 2))
+
+    def covers(self, effect: float) -> bool:
+        """Whether ``effect`` is in the confidence set."""
+        return any(low <= effect <= high for low, high in self.pieces or ((self.low, self.high),))
 
 
 @dataclass(frozen=True, kw_only=True)

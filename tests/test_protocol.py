@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from causal_assets.protocol import KEYWORDS, Arms, Covariate, Day, Outcome, Protocol, Rule, hash_of, stage_hash
+from causal_assets.protocol import KEYWORDS, Arms, Covariate, Day, EventProtocol, Outcome, Rule, hash_of, stage_hash
 from causal_assets.types import Role
 from causal_assets.warehouse.engine import scratch
 
@@ -23,8 +23,8 @@ STUDY: dict[str, Any] = {
 }
 
 
-def protocol(**change: Any) -> Protocol:
-    return Protocol.model_validate({**STUDY, **change})
+def protocol(**change: Any) -> EventProtocol:
+    return EventProtocol.model_validate({**STUDY, **change})
 
 
 def test_a_protocol_reads_as_it_was_written() -> None:
@@ -156,7 +156,7 @@ def test_fields_that_do_not_fit_together_are_refused(change: dict[str, Any], sai
 
 
 def test_the_hash_does_not_depend_on_the_order_of_the_keys() -> None:
-    turned = Protocol.model_validate(dict(reversed(STUDY.items())))
+    turned = EventProtocol.model_validate(dict(reversed(STUDY.items())))
     assert hash_of(turned.document("randomised")) == hash_of(protocol().document("randomised"))
     assert hash_of({"a": 1, "b": {"c": 2, "d": 3}}) == hash_of({"b": {"d": 3, "c": 2}, "a": 1})
 

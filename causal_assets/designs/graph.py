@@ -7,7 +7,7 @@ the next stage refuses to read what was made under other fields, however it was 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,9 @@ class StudyGraph:
         """Writes the cohort; a broken one stops the run."""
         check = dg.AssetCheckSpec("one_row_per_unit", asset=dg.AssetKey([self.name, "cohort"]), blocking=True)
 
-        @dg.asset(**self._spec("cohort", MARTS, "one row per unit"), kinds={"duckdb"}, check_specs=[check])
+        @dg.asset(
+            **self._spec("cohort", self.study.cohort_deps(), "one row per unit"), kinds={"duckdb"}, check_specs=[check]
+        )
         def cohort(warehouse: Warehouse) -> dg.MaterializeResult:
             """Units with arm and covariates as known before assignment. Grain: one row per unit."""
             self.study.write_cohort(warehouse, self.name, self.file)
@@ -103,14 +105,14 @@ class StudyGraph:
 
     def outcomes(self) -> dg.AssetsDefinition:
         """Reads the outcomes, if the protocol is registered."""
-        deps = [self._key("cohort"), self._key("registration"), MOMENTS, MARTS[0], MARTS[3]]
+        deps = [self._key("cohort"), self._key("registration"), *self.study.outcome_deps()]
 
         @dg.asset(**self._spec("outcomes", deps, self.study.outcome_grain), kinds={"duckdb"})
         def outcomes(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the cohort did after assignment; read under a registered protocol only."""
             ledger.require_registration(self.name, self.protocol)
             self._require(warehouse, "cohort")
-            through = {"data through": self.study.data_through(warehouse)}
+            through = {"data through": self.study.data_through(warehouse, self.name)}
             ledger.append_if_new(Kind.OUTCOMES_READ, self.name, self.protocol, through)
             self.study.write_outcomes(warehouse, self.name)
             self._stamp(warehouse, "outcomes")
@@ -132,6 +134,7 @@ class StudyGraph:
             results.write_estimates(warehouse, self.name, self.protocol, findings)
             self._stamp(warehouse, "estimate")
             figures = reporting.estimate_plots(self.study, findings)
+            figures |= self.study.figures(warehouse, self.name, findings)
             pictures = {f"{name}.svg": svg(figure) for name, figure in figures.items()}
             tracking.log_estimates(Home.current(), self.name, self.study.design, self.protocol, findings, pictures)
             return reporting.estimate_result(self.study, findings, figures)
@@ -204,7 +207,7 @@ class StudyGraph:
 
     def memo(self) -> dg.AssetsDefinition:
         """Writes the page."""
-        deps = [*map(self._key, ("decision", "evidence", "estimate", "cohort")), TRUTH]
+        deps = [*map(self._key, ("decision", "evidence", "estimate", "cohort")), *self.study.memo_deps()]
 
         @dg.asset(**self._spec("memo", deps, "one page per study"), kinds={"html"})
         def memo(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
@@ -220,7 +223,7 @@ class StudyGraph:
     def _key(self, stage: str) -> dg.AssetKey:
         return dg.AssetKey([self.name, stage])
 
-    def _spec(self, stage: str, deps: list[dg.AssetKey], grain: str) -> dict[str, Any]:
+    def _spec(self, stage: str, deps: Sequence[dg.AssetKey], grain: str) -> dict[str, Any]:
         return {
             "key": self._key(stage),
             "group_name": self.name,

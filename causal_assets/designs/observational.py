@@ -12,8 +12,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs import reporting
-from causal_assets.designs.study import SHARED_CHECKS, Study
+from causal_assets.designs.events import SHARED_CHECKS, EventStudy
 from causal_assets.estimators.overlap import Nuisances
+from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Day
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
@@ -66,11 +67,27 @@ class Sample:
         return Sample(self.x[kept], self.treated[kept], outcomes, self.unit[kept])
 
 
+AS_A_TRIAL = Identification(
+    words="Nobody was assigned by chance. The study imitates the experiment one would have run: the same eligibility "
+    "and the same starting day for everyone, \u201c{treated}\u201d against \u201c{control}\u201d on that day "
+    "whatever happened later, and differences recorded before that day adjusted away. What was not recorded is not "
+    "adjusted.",
+    assumptions=(
+        "Whatever drove both the selection and the outcome was recorded before the starting day.",
+        "Every {unit} compared could have been in either arm.",
+        "Nothing else reached the treated {unit}s together with the intervention.",
+        NO_INTERFERENCE,
+    ),
+    by_chance=False,
+)
+
+
 @dg.scaffold_with(TemplateScaffolder)
-class ObservationalStudy(Study):
+class ObservationalStudy(EventStudy):
     """Units at risk on one day, treated that day or not; their effect by cross-fitted augmented weighting."""
 
     design: ClassVar[str] = "observational target trial"
+    identification: ClassVar[Identification] = AS_A_TRIAL
     randomised: ClassVar[bool] = False
     checks: ClassVar[tuple[str, ...]] = (
         "clean_start", "crossover", "balance", "overlap", "co_intervention", "bracket", "comparison_groups",

@@ -23,18 +23,14 @@ DAILY_TOTALS = dg.AssetKey(["studies", "daily_totals"])
 
 def portfolio(loaded: dg.Definitions) -> dg.Definitions:
     """Assets, job and schedules that need to know all studies loaded."""
-    studies = sorted(
-        {
-            spec.tags["causal_assets/study"]
-            for spec in loaded.resolve_all_asset_specs()
-            if "causal_assets/study" in spec.tags
-        }
-    )
+    specs = [spec for spec in loaded.resolve_all_asset_specs() if "causal_assets/study" in spec.tags]
+    studies = sorted({spec.tags["causal_assets/study"] for spec in specs})
+    of_events = sorted({s.tags["causal_assets/study"] for s in specs if MOMENTS in {dep.asset_key for dep in s.deps}})
     everything = dg.AssetSelection.all() - dg.AssetSelection.assets(DAILY_TOTALS)
     main = dg.define_asset_job("main", selection=everything, description="Raw files to decisions, everything once.")
     daily = dg.define_asset_job("daily_totals", selection=dg.AssetSelection.assets(DAILY_TOTALS))
     return dg.Definitions(
-        assets=[_study_moments(studies), _published(studies), daily_totals],
+        assets=[_study_moments(of_events), _published(studies), daily_totals],
         jobs=[main, daily],
         schedules=[
             dg.ScheduleDefinition(
@@ -111,7 +107,7 @@ def _published(studies: Sequence[str]) -> dg.AssetsDefinition:
     def published(warehouse: Warehouse) -> dg.MaterializeResult:
         target = Home.current().published
         tables = [f"results.{name}" for name in sorted(warehouse.tables("results"))]
-        tables += [f"marts.{name}" for name in PUBLISHED_MARTS]
+        tables += [f"marts.{name}" for name in PUBLISHED_MARTS if name in warehouse.tables("marts")]
         publish(warehouse, target, tables)
         warehouse.keep()
         versions = [reporting.content_version(warehouse, table) for table in tables]

@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import model_validator
 
 from causal_assets.component import TemplateScaffolder
-from causal_assets.designs.study import SHARED_CHECKS, Study
+from causal_assets.designs.events import SHARED_CHECKS, EventStudy
 from causal_assets.estimators.moments import Moments
+from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Day
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse import results
@@ -18,12 +19,24 @@ from causal_assets.warehouse.queries.cohorts import randomised_units
 from causal_assets.warehouse.queries.moments import arm_moments
 from causal_assets.warehouse.results import Finding
 
+BY_CHANCE = Identification(
+    words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. Before the "
+    "study the two groups therefore differ by chance only, and what differs afterwards is what being assigned caused.",
+    assumptions=(
+        "Assignment was random, and no {unit} was moved, added or lost because of its arm.",
+        "The outcome is recorded in the same way in both arms.",
+        NO_INTERFERENCE,
+    ),
+    by_chance=True,
+)
+
 
 @dg.scaffold_with(TemplateScaffolder)
-class RandomizedExperiment(Study):
+class RandomizedExperiment(EventStudy):
     """Arms assigned at random within a period; difference in means, adjusted for what was known before (CUPED)."""
 
     design: ClassVar[str] = "randomised experiment"
+    identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
     checks: ClassVar[tuple[str, ...]] = ("srm", "several_arms", "balance", "skew", *SHARED_CHECKS)
     cohort_fields: ClassVar[tuple[str, ...]] = (

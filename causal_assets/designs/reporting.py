@@ -13,7 +13,7 @@ from causal_assets.ledger import Kind, Ledger
 from causal_assets.protocol import hash_of
 from causal_assets.types import Decision, Diagnostic, Role, Status
 from causal_assets.warehouse import results
-from causal_assets.warehouse.engine import Warehouse, literal
+from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.queries.losses import delivered_rows, lost_rows
 from causal_assets.warehouse.results import Finding
 
@@ -54,12 +54,15 @@ def cohort_result(study: Study, warehouse: Warehouse, name: str) -> dg.Materiali
 
     base = table_result(warehouse, f"{name}.cohort")
     counts = study.arm_counts(warehouse, name)
-    units = warehouse.scalar(f"SELECT count(DISTINCT unit_id) FROM {name}.cohort")
-    balance = study.balance(warehouse, name) if study.covariates else []
+    grain = ", ".join(study.cohort_grain)
+    rows = warehouse.scalar(f"SELECT count(*) FROM {name}.cohort")
+    units = warehouse.scalar(f"SELECT count(*) FROM (SELECT DISTINCT {grain} FROM {name}.cohort)")
+    balance = study.balance(warehouse, name)
     once = dg.AssetCheckResult(
         check_name="one_row_per_unit",
-        passed=units == sum(counts.values()),
-        metadata={"rows": sum(counts.values()), "units": units},
+        passed=units == rows,
+        description=f"one row per {grain}",
+        metadata={"rows": rows, "units": units},
     )
     pictures: dict[str, Any] = {}
     if balance:
@@ -167,10 +170,11 @@ def losses(warehouse: Warehouse, source: str) -> tuple[list[tuple[str, int]], in
     return [(row["reason"], row["n"]) for row in lost if row["n"]], warehouse.scalar(delivered_rows(source))
 
 
-def registration_order(study: Study, ledger: Ledger, name: str) -> tuple[datetime, datetime]:
-    """When the protocol was registered, and the first moment at which an outcome could exist."""
+def registration_order(study: Study, ledger: Ledger, name: str) -> tuple[datetime, datetime | None]:
+    """When the protocol was registered, and the first moment at which an outcome could exist, if that is known."""
     entry = ledger.require_registration(name, study.protocol_hash)
-    return datetime.fromisoformat(entry.at), datetime.fromisoformat(f"{study.begins()}T00:00:00+00:00")
+    begins = study.begins()
+    return datetime.fromisoformat(entry.at), datetime.fromisoformat(f"{begins}T00:00:00+00:00") if begins else None
 
 
 def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> MemoFacts:
@@ -180,23 +184,24 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
     findings = results.read_estimates(warehouse, name)
     registered, begins = registration_order(study, ledger, name)
     first_read = next((e.at for e in ledger.entries(name) if e.kind is Kind.OUTCOMES_READ), None)
-    lost, rows_in = losses(warehouse, study.source)
+    lost = study.losses(warehouse, name)
     profit = study.profit(findings)
     own = (Role.SECONDARY, Role.GUARDRAIL, Role.OVER_TIME, Role.NEGATIVE_CONTROL)
     return MemoFacts(
         study=name,
         design=study.design,
+        identification=study.identification,
         question=study.question,
         intervention=study.intervention,
         population=study.population_in_words(),
         unit=study.unit,
-        source=study.source,
+        source=study.origin(),
         protocol_hash=study.protocol_hash,
         registered_at=registered.isoformat(timespec="seconds"),
         first_read_at=first_read,
-        retrospective=registered >= begins,
-        data_through=study.data_through(warehouse),
-        arms=(study.arms.control, study.arms.treatment),
+        retrospective=begins is None or registered >= begins,
+        data_through=study.data_through(warehouse, name),
+        arms=study.arm_names,
         currency_outcomes=frozenset(study.money_outcomes),
         primary=results.primary(findings),
         others=tuple((role, e) for role, e in findings if role in own),
@@ -206,24 +211,15 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
         cost_per_unit=study.decision.cost_per_unit,
         value_per_outcome=study.decision.value_per_outcome,
         profit=(profit.value, profit.low, profit.high) if profit else None,
-        data_loss=tuple(lost),
-        rows_in=rows_in,
-        truth=planted_truth(warehouse, name, study.estimand),
+        data_loss=lost.by_reason,
+        rows_in=lost.rows_in,
+        truth=study.truth(warehouse, name),
         what_would_change=WHAT_WOULD_CHANGE[study.randomised],
-        harmed_by_increase=frozenset(o.name for o in study.outcomes if o.harm == "increase"),
-        margins={o.name: o.margin for o in study.outcomes if o.margin is not None},
+        harmed_by_increase=frozenset(o.name for o in study.measures if o.harm == "increase"),
+        margins={o.name: o.margin for o in study.measures if o.margin is not None},
         balance=tuple(study.balance(warehouse, name)),
         propensity=study.propensity(warehouse, name),
     )
-
-
-def planted_truth(warehouse: Warehouse, study: str, estimand: str) -> dict[str, float]:
-    """True effects where a world was planted, by outcome; shown beside estimates, never used by one."""
-    rows = warehouse.rows(
-        f"SELECT outcome, value FROM marts.planted_truth "
-        f"WHERE study = {literal(study)} AND estimand = {literal(estimand)} AND segment = 'all'"
-    )
-    return {row["outcome"]: row["value"] for row in rows}
 
 
 def write_memo(path: Path, html: str) -> dg.MaterializeResult:

@@ -19,7 +19,7 @@ def bracket(adjusted: Estimate, did: Estimate) -> Diagnostic:
 
     Sources: Angrist & Pischke (2009), sec. 5.4; Ding & Li (2019), A bracketing relationship, Political Analysis 27(4).
     """
-    distance = abs(adjusted.value - did.value) / hypot(adjusted.std_error, did.std_error)
+    distance = abs(adjusted.value - did.value) / hypot(adjusted.spread, did.spread)
     opposite = adjusted.value * did.value < 0
     apart = distance > NOISE
     status, verdict = {
@@ -32,7 +32,7 @@ def bracket(adjusted: Estimate, did: Estimate) -> Diagnostic:
         "bracket",
         (status, NOISE),
         distance,
-        f"Adjusted for past outcomes the effect is {adjusted.value:+.4g} (SE {adjusted.std_error:.3g}), by "
-        f"difference-in-differences {did.value:+.4g} (SE {did.std_error:.3g}): {verdict}.",
+        f"Adjusted for past outcomes the effect is {adjusted.value:+.4g} (SE {adjusted.spread:.3g}), by "
+        f"difference-in-differences {did.value:+.4g} (SE {did.spread:.3g}): {verdict}.",
         "Act on neither number; randomise the next treatment.",
     )

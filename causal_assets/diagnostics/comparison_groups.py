@@ -22,13 +22,13 @@ def comparison_groups(by_group: Mapping[str, Estimate]) -> Diagnostic:
         raise ValueError(f"by_group: expected at least two groups of controls, got {sorted(by_group)}")
     ordered = sorted(by_group.items(), key=lambda item: item[1].value)
     (low_name, low), (high_name, high) = ordered[0], ordered[-1]
-    distance = (high.value - low.value) / hypot(low.std_error, high.std_error)
+    distance = (high.value - low.value) / hypot(low.spread, high.spread)
     turns = low.value < 0 < high.value and distance > NOISE
     return diagnostic(
         "comparison_groups",
         (Status.REVIEW if turns else Status.PASS, NOISE),
         distance,
-        f"Against controls '{low_name}' the effect is {low.value:+.4g} (SE {low.std_error:.3g}), against "
-        f"'{high_name}' {high.value:+.4g} (SE {high.std_error:.3g}): {distance:.1f} joint standard errors apart.",
+        f"Against controls '{low_name}' the effect is {low.value:+.4g} (SE {low.spread:.3g}), against "
+        f"'{high_name}' {high.value:+.4g} (SE {high.spread:.3g}): {distance:.1f} joint standard errors apart.",
         "Find what sets the groups of controls apart before treatment and adjust for it, or randomise.",
     )

@@ -25,13 +25,14 @@ def negative_control(estimates: Sequence[Estimate]) -> Diagnostic:
             "No outcome is named that the treatment cannot move, so a hidden reason for treatment would go unseen.",
             "Name an outcome with the role negative_control that the same reasons drive, or randomise.",
         )
-    worst = min(estimates, key=lambda e: e.p_value)
-    p = min(1.0, worst.p_value * len(estimates))
+    tested = [(1.0 if e.p_value is None else e.p_value, e) for e in estimates]
+    smallest, worst = min(tested, key=lambda one: one[0])
+    p = min(1.0, smallest * len(estimates))
     return diagnostic(
         "negative_control",
         below(p, review=REVIEW_P, fail=FAIL_P),
         p,
         f"{worst.outcome}, which the treatment should not move, moves by {worst.value:+.4g} "
-        f"(SE {worst.std_error:.3g}, p = {p:.2g} for the largest of {len(estimates)}).",
+        f"(SE {worst.spread:.3g}, p = {p:.2g} for the largest of {len(estimates)}).",
         "Assume that the effect holds the same confounding; find what drives both, or randomise.",
     )

@@ -13,14 +13,14 @@ def placebo_date(placebo: Estimate, effect: Estimate) -> Diagnostic:
     REVIEW at most: where treatment was chosen on outcomes inside the placebo's window, a placebo effect appears even
     if adjustment at the true date is right.
     """
-    z = placebo.value / placebo.std_error
+    z = placebo.value / placebo.spread
     large = abs(placebo.value) >= LARGE * abs(effect.value)
     ratio = abs(placebo.value / effect.value) if effect.value else float("inf")
     return diagnostic(
         "placebo_date",
         (Status.REVIEW if large and abs(z) > NOISE else Status.PASS, LARGE),
         ratio,
-        f"At a date before the treatment the same estimator finds {placebo.value:+.4g} (SE {placebo.std_error:.3g}, "
-        f"z {z:.1f}), at the date of the treatment {effect.value:+.4g} (SE {effect.std_error:.3g}).",
+        f"At a date before the treatment the same estimator finds {placebo.value:+.4g} (SE {placebo.spread:.3g}, "
+        f"z {z:.1f}), at the date of the treatment {effect.value:+.4g} (SE {effect.spread:.3g}).",
         "Look for differences between the arms that persist over time and are not adjusted for.",
     )

@@ -18,7 +18,7 @@ def power(estimate: Estimate, plausible: float) -> Diagnostic:
 
     if not plausible > 0:
         raise ValueError(f"plausible: expected a positive effect, got {plausible}")
-    detectable = float(norm.ppf((1 + estimate.level) / 2) + norm.ppf(POWER)) * estimate.std_error
+    detectable = float(norm.ppf((1 + estimate.level) / 2) + norm.ppf(POWER)) * estimate.spread
     return diagnostic(
         "power",
         above(detectable, review=plausible),

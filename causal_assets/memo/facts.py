@@ -17,7 +17,7 @@ class Reading(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Design:
+class Identification:
     """Why a study's comparison is an effect: in words, and what must hold for it. ``{...}`` are filled per study."""
 
     words: str
@@ -26,33 +26,6 @@ class Design:
 
 
 NO_INTERFERENCE = "What one {unit} was given does not change the outcome of another."
-
-DESIGNS = {
-    "randomised experiment": Design(
-        words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. Before the "
-        "study the two groups therefore differ by chance only, and what differs afterwards is what being assigned "
-        "caused.",
-        assumptions=(
-            "Assignment was random, and no {unit} was moved, added or lost because of its arm.",
-            "The outcome is recorded in the same way in both arms.",
-            NO_INTERFERENCE,
-        ),
-        by_chance=True,
-    ),
-    "observational target trial": Design(
-        words="Nobody was assigned by chance. The study imitates the experiment one would have run: the same "
-        "eligibility and the same starting day for everyone, \u201c{treated}\u201d against \u201c{control}\u201d on "
-        "that day whatever happened later, and differences recorded before that day adjusted away. What was not "
-        "recorded is not adjusted.",
-        assumptions=(
-            "Whatever drove both the selection and the outcome was recorded before the starting day.",
-            "Every {unit} compared could have been in either arm.",
-            "Nothing else reached the treated {unit}s together with the intervention.",
-            NO_INTERFERENCE,
-        ),
-        by_chance=False,
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +40,12 @@ class MemoFacts:
     control per bin).
 
     Raises:
-        ValueError: a design without words, or an estimate without its profit.
+        ValueError: an estimate without its profit.
     """
 
     study: str
     design: str
+    identification: Identification
     question: str
     intervention: str
     population: str
@@ -102,8 +76,6 @@ class MemoFacts:
     propensity: tuple[Sequence[float], Sequence[int], Sequence[int]] | None = None
 
     def __post_init__(self) -> None:
-        if self.design not in DESIGNS:
-            raise ValueError(f"{self.study}: design {self.design!r} has no words, allowed: {sorted(DESIGNS)}")
         if (self.primary is None) is not (self.profit is None):
             raise ValueError(f"{self.study}: primary and profit go together, got {self.primary} and {self.profit}")
 

@@ -5,7 +5,7 @@ from math import isfinite
 from typing import NamedTuple
 
 from causal_assets.memo import words
-from causal_assets.memo.facts import DESIGNS, MemoFacts, Reading
+from causal_assets.memo.facts import MemoFacts, Reading
 from causal_assets.types import Estimate, Role, Verdict
 
 ESTIMANDS = {
@@ -74,7 +74,7 @@ def _clause(facts: MemoFacts) -> str:
     if facts.reading is not Reading.CLEAR:
         return f"the effect on {outcome} cannot be told from zero"
     size = words.number(abs(estimate.value), money=estimate.outcome in facts.currency_outcomes)
-    if not DESIGNS[facts.design].by_chance:
+    if not facts.identification.by_chance:
         side = "higher" if estimate.value > 0 else "lower"
         return f"adjusted for what was recorded, {outcome} was {side} by {size} per {facts.unit} with the intervention"
     verb = "raised" if estimate.value > 0 else "lowered"
@@ -104,9 +104,11 @@ def answer(facts: MemoFacts) -> str:
     match facts.reading:
         case Reading.CLEAR:
             found = (
-                f"{_clause(facts)} ({level} {words.interval(estimate.low, estimate.high, signed)}, "
-                f"{words.p_value(estimate.p_value)}). Without it the mean was {plain(estimate.control_mean)}."
+                f"{_clause(facts)} ({level} {words.interval(estimate.low, estimate.high, signed)}"
+                f"{words.clause(words.p_value(estimate.p_value))})."
             )
+            if estimate.control_mean is not None:
+                found += f" Without it the mean was {plain(estimate.control_mean)}."
         case Reading.UNCLEAR:
             found = (
                 f"{_clause(facts)}: the data fit anything from {words.span(estimate.low, estimate.high, plain)} "
@@ -206,7 +208,7 @@ def row(facts: MemoFacts, role: Role, estimate: Estimate) -> Row:
     return Row(
         role=words.name(role),
         outcome=words.name(estimate.outcome),
-        control_mean=words.number(estimate.control_mean, money=money),
+        control_mean="" if estimate.control_mean is None else words.number(estimate.control_mean, money=money),
         value=signed(estimate.value),
         interval=words.interval(estimate.low, estimate.high, signed)
         + ("" if facts.common_level else f" ({words.level(estimate.level)})"),
@@ -227,7 +229,7 @@ def _row_reading(facts: MemoFacts, role: Role, estimate: Estimate) -> str:
         return "cannot be told from zero"
     if facts.reading is Reading.NOT_AN_EFFECT:
         return "differs; not shown to be an effect"
-    higher, lower = ("rose", "fell") if DESIGNS[facts.design].by_chance else ("higher", "lower")
+    higher, lower = ("rose", "fell") if facts.identification.by_chance else ("higher", "lower")
     return higher if estimate.value > 0 else lower
 
 
@@ -244,12 +246,11 @@ def _guardrail(facts: MemoFacts, estimate: Estimate) -> str:
 def design(facts: MemoFacts) -> tuple[str, list[str]]:
     """Why the comparison is an effect, and the assumptions under which it is."""
     control, treated = facts.arms
-    chosen = DESIGNS[facts.design]
 
     def fill(text: str) -> str:
         return text.format(unit=facts.unit, control=control, treated=treated)
 
-    return fill(chosen.words), [fill(text) for text in chosen.assumptions]
+    return fill(facts.identification.words), [fill(text) for text in facts.identification.assumptions]
 
 
 def sample(facts: MemoFacts, estimate: Estimate) -> str:

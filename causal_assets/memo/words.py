@@ -48,9 +48,16 @@ def level(x: float) -> str:
     return f"{100 * x:.4g}%"
 
 
-def p_value(p: float) -> str:
-    """``p = 0.03``, or ``p < 0.001``."""
+def p_value(p: float | None) -> str:
+    """``p = 0.03``, or ``p < 0.001``; a posterior has none."""
+    if p is None:
+        return ""
     return f"p < {SMALLEST_P}" if p < SMALLEST_P else f"p = {p:.3g}"
+
+
+def clause(text: str) -> str:
+    """``, text``, or nothing where there is no text."""
+    return f", {text}" if text else ""
 
 
 def interval(low: float, high: float, show: Show) -> str:

@@ -13,6 +13,7 @@ CREATE SCHEMA IF NOT EXISTS results;
 CREATE TABLE IF NOT EXISTS results.estimates ({_KEY}, role VARCHAR, outcome VARCHAR, estimand VARCHAR, method VARCHAR,
     value DOUBLE, std_error DOUBLE, low DOUBLE, high DOUBLE, p_value DOUBLE, level DOUBLE, n_treated BIGINT,
     n_control BIGINT, control_mean DOUBLE, relative DOUBLE, relative_low DOUBLE, relative_high DOUBLE);
+ALTER TABLE results.estimates ADD COLUMN IF NOT EXISTS pieces DOUBLE[][];
 CREATE TABLE IF NOT EXISTS results.diagnostics ({_KEY}, name VARCHAR, status VARCHAR, value DOUBLE, threshold DOUBLE,
     message VARCHAR, next_step VARCHAR);
 CREATE TABLE IF NOT EXISTS results.decisions ({_KEY}, design VARCHAR, verdict VARCHAR, grade VARCHAR, reasons VARCHAR[],
@@ -73,7 +74,10 @@ def write_decision(warehouse: Warehouse, study: str, protocol: str, design: str,
 
 def read_estimates(warehouse: Warehouse, study: str) -> list[Finding]:
     """The study's estimates with their roles, in the order written."""
-    return [(Role(row.pop("role")), Estimate(**row)) for row in _read(warehouse, "estimates", study)]
+    return [
+        (Role(row.pop("role")), Estimate(pieces=tuple((low, high) for low, high in row.pop("pieces") or ()), **row))
+        for row in _read(warehouse, "estimates", study)
+    ]
 
 
 def read_diagnostics(warehouse: Warehouse, study: str) -> list[Diagnostic]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from causal_assets.designs.observational import ObservationalStudy
+from causal_assets.designs.randomized import RandomizedExperiment
 from causal_assets.memo.memo import MemoFacts
 from causal_assets.types import Decision, Diagnostic, Estimate, Role, Status, Verdict
 
@@ -33,6 +35,7 @@ def shipped() -> MemoFacts:
     return MemoFacts(
         study="personalised_home_page",
         design="randomised experiment",
+        identification=RandomizedExperiment.identification,
         question="Does a personalised home page cause customers to spend more in the four weeks after seeing it?",
         intervention="Home page whose first row is chosen from each customer's own purchases",
         population="Customers with consent who opened the home page between 1 and 14 March",
@@ -128,6 +131,7 @@ def unidentified() -> MemoFacts:
     return MemoFacts(
         study="coupon_mailing_may",
         design="observational target trial",
+        identification=ObservationalStudy.identification,
         question="Did the personalised coupon mailing of 8 May cause households to spend more, and for how long?",
         intervention="Type A campaign: coupons chosen from each household's own purchases, by post",
         population="Households with a purchase before 8 May 2017 and no earlier type A mailing",
