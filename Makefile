@@ -8,7 +8,7 @@ export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
 export DAGSTER_HOME ?= $(CURDIR)/home/dagster
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test ui lint docs lock clean
+.PHONY: demo test ui lint docs replicate coverage lock clean
 
 demo: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## raw events to decisions, once, with a closing table
 	python -m causal_assets.demo
@@ -27,6 +27,12 @@ lint: .venv/dev
 
 docs: .venv/dev  ## write the generated tables again
 	python -m docs.generate
+
+replicate: .venv/dev  ## published answers through the study path; PUBLISHED=<folder> for those that no package has
+	python -m benchmarks.replication
+
+coverage: .venv/dev  ## do intervals cover at their stated rate?
+	OMP_NUM_THREADS=1 python -m benchmarks.coverage
 
 lock: | $(UV)  ## resolve the pinned versions again; no download address is recorded
 	$(UV) pip compile --quiet --upgrade $(COMPILE) pyproject.toml -o requirements.lock

@@ -43,7 +43,7 @@ def _is_name(value: str) -> str:
 def _is_text(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"YAML reads on, off, yes and no as {value}; put the name in quotes")
-    return value
+    return f"{value:g}" if isinstance(value, int | float) else value
 
 
 def _is_day(value: str) -> str:

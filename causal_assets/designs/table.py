@@ -10,7 +10,7 @@ in between is refused instead of misaligned.
 
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -24,7 +24,7 @@ from causal_assets.home import PROJECT
 from causal_assets.protocol import Day, Measure, Protocol
 from causal_assets.types import Diagnostic
 from causal_assets.warehouse.engine import UnfitQueryErrors, Warehouse, identifier, literal
-from causal_assets.warehouse.queries.filters import filter_columns, parse_filter
+from causal_assets.warehouse.queries.filters import filter_columns, parse_expression, parse_filter
 from causal_assets.warehouse.queries.tables import complete, content_of, numbered, reader
 
 # A text of more values than this is a name, not a kind.
@@ -47,10 +47,12 @@ class TableProtocol(Protocol):
     """The fields of a study of one table.
 
     ``table`` is a path, relative to the YAML's folder (``$VARIABLES`` are filled in), or ``schema.table`` of the
-    warehouse. ``begins_on`` is the first day on which an outcome could occur: without it, the study is retrospective.
+    warehouse. ``derived`` names further columns, each computed from the values of its own row. ``begins_on`` is the
+    first day on which an outcome could occur: without it, the study is retrospective.
     """
 
     table: str
+    derived: Annotated[dict[str, str], Field(default_factory=dict)]
     outcomes: Annotated[list[Column], Field(min_length=1)]
     covariates: Annotated[list[str], Field(default_factory=list)]
     begins_on: Day | None = None
@@ -73,13 +75,26 @@ class TableStudy(TableProtocol, Study):
 
     @model_validator(mode="after")
     def _outcomes_are_not_known_before(self) -> "TableStudy":
-        known = {*self.roles.values(), *self.covariates}
-        leaks = sorted(outcome.source for outcome in self.outcomes if outcome.source in known)
-        if leaks:
-            raise ValueError(f"outcomes: {leaks} also have another role; an outcome is read after everything else")
+        for name, text in self.derived.items():
+            parse_expression(text, f"derived.{name}")
         if self.population is not None:
             parse_filter(self.population, filter_columns(self.population))
+        before = self._made_of([*self.roles.values(), *self.covariates, *filter_columns(self.population)])
+        after = {outcome.source for outcome in self.outcomes}
+        # An outcome computed from one column is that column; of one computed from several, such as a change, some are
+        # known before, and which cannot be told.
+        after |= {column for name in after if len(parts := self._parts(name)) == 1 for column in parts}
+        leaks = sorted(before & after)
+        if leaks:
+            raise ValueError(f"outcomes: {leaks} also have another role; an outcome is read after everything else")
         return self
+
+    def _parts(self, column: str) -> list[str]:
+        """The table's columns that a derived one is computed from."""
+        return filter_columns(self.derived.get(column))
+
+    def _made_of(self, columns: Iterable[str]) -> set[str]:
+        return {part for column in columns for part in (column, *self._parts(column))}
 
     # --- what a design supplies -----------------------------------------------------------------------------------
 
@@ -104,7 +119,7 @@ class TableStudy(TableProtocol, Study):
     def stage_fields(self) -> dict[str, tuple[str, ...]]:
         """Protocol fields that each stage reads, besides those of the stages before it."""
         return {
-            "cohort": ("table", "columns", "population", "covariates", *self.cohort_fields),
+            "cohort": ("table", "derived", "columns", "population", "covariates", *self.cohort_fields),
             "outcomes": ("outcomes",),
             "estimate": ("level", *self.estimate_fields),
             "evidence": ("plausible_effect", "begins_on", *self.evidence_fields),
@@ -257,10 +272,18 @@ class TableStudy(TableProtocol, Study):
         )
         return {name: np.asarray(values) for name, values in data.items()}
 
+    @property
+    def _own(self) -> set[str]:
+        return {"_row", "unit_id", "treated", *self.roles}
+
     def adjusted_for(self, warehouse: Warehouse, study: str) -> list[str]:
         """The covariates' columns in the cohort: all numbers, a text one per value but its first."""
-        own = {"_row", "unit_id", "treated", *self.roles}
-        return [name for name in warehouse.columns(f"{study}.cohort") if name not in own]
+        return [name for name in warehouse.columns(f"{study}.cohort") if name not in self._own]
+
+    def covariate_matrix(self, rows: dict[str, NDArray[Any]]) -> tuple[list[str], NDArray[np.float64]]:
+        """Names (k) and columns (n, k) of the covariates among ``rows``."""
+        names = [name for name in rows if name not in self._own | {"y"}]
+        return names, np.stack([rows[n] for n in names], axis=1) if names else np.empty((len(rows["y"]), 0))
 
     # --- the table ------------------------------------------------------------------------------------------------
 
@@ -278,7 +301,17 @@ class TableStudy(TableProtocol, Study):
                 raise dg.Failure(
                     f"{file}: table: the warehouse has no {self.table}; {schema} has {sorted(warehouse.tables(schema))}"
                 )
-        known = set(warehouse.columns(f"(FROM {relation})"))
+        own = warehouse.columns(f"(FROM {relation})")
+        for name, text in self.derived.items():
+            if name in own:
+                raise dg.Failure(f"{file}: derived.{name}: {self.origin()} has a column {name!r} already")
+            if unknown := sorted(set(filter_columns(text)) - set(own)):
+                raise dg.Failure(
+                    f"{file}: derived.{name}: no column {unknown} in {self.origin()}; it has {sorted(own)}"
+                )
+        computed = [f"{parse_expression(text, name)} AS {identifier(name)}" for name, text in self.derived.items()]
+        relation = f"(SELECT {', '.join(['*', *computed])} FROM {relation})"
+        known = {*own, *self.derived}
         named = [
             *((f"columns.{role}", column) for role, column in self.roles.items()),
             *((f"outcomes.{outcome.name}", outcome.source) for outcome in self.outcomes),

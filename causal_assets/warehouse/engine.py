@@ -39,8 +39,8 @@ class Warehouse(dg.ConfigurableResource):
     def connect(self) -> Generator[duckdb.DuckDBPyConnection]:
         """Open the file, and close it whatever happens.
 
-        A file that a killed process left torn is set aside, and the last copy that ``keep`` made, or else an empty file,
-        takes its place: what is missing then is loaded again from its source.
+        A file that a killed process left torn is set aside, and the last copy that ``keep`` made, or else an empty
+        file, takes its place: what is missing then is loaded again from its source.
 
         Raises:
             duckdb.IOException: the file stayed locked by another process for ``LOCK_TIMEOUT_SECONDS``.

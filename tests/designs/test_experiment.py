@@ -74,7 +74,7 @@ def test_rows_without_an_outcome_or_a_covariate_are_left_out_and_counted(home: H
         ({"columns": {"arm": "group"}}, r"columns\.arm: no column 'group' in table\.parquet; it has \['arm'"),
         ({"outcomes": [{"name": "sales", "role": "primary"}]}, r"outcomes\.sales: no column 'sales'"),
         ({"arms": {"control": "old", "treatment": "newer"}}, r"no row of table\.parquet is 'newer'"),
-        ({"population": "revenue > 3"}, r"unknown column \['revenue'\]"),
+        ({"population": "income > 3"}, r"unknown column \['income'\]"),
         ({"table": "gone.parquet"}, r"table: there is no file .*gone\.parquet"),
         ({"table": "marts.gone"}, r"the warehouse has no marts\.gone"),
     ],
@@ -87,6 +87,35 @@ def test_what_the_table_does_not_have_fails_in_the_cohort_by_name(
     assert not result.success
     assert re.search(message, failures(result)), failures(result)
     assert "defs.yaml" in failures(result)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"population": "revenue > 3"},
+        {"derived": {"log_revenue": "ln(1 + revenue)"}, "covariates": ["log_revenue"]},
+        {
+            "derived": {"log_revenue": "ln(1 + revenue)"},
+            "outcomes": [{"name": "log_revenue", "role": "primary"}],
+            "covariates": ["revenue"],
+        },
+        {"derived": {"rich": "revenue > 9"}, "population": "rich = true"},
+    ],
+)
+def test_what_is_known_with_the_outcome_may_not_be_anything_else(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="also have another role"):
+        Experiment.resolve_from_dict({"table": "table.parquet", **FIELDS, **change})
+
+
+def test_a_derived_column_is_computed_row_by_row(home: Home) -> None:
+    change = {
+        "derived": {"gain": "revenue - before", "page": "CASE WHEN arm = 'new' THEN 'b' ELSE 'a' END"},
+        "outcomes": [{"name": "gain", "role": "primary"}],
+        "columns": {"arm": "page"},
+        "arms": {"control": "a", "treatment": "b"},
+    }
+    told = tell(home, Experiment, FIELDS | change, table())
+    assert told.primary.value == pytest.approx(tell(home, Experiment, FIELDS, table()).primary.value, rel=1e-9)
 
 
 def test_an_infinite_outcome_is_an_error_by_name(home: Home) -> None:

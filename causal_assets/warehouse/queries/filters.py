@@ -11,6 +11,30 @@ ALLOWED = (
     exp.Null, exp.Boolean, exp.Literal, exp.Column, exp.Identifier, exp.Like, exp.Neg, exp.Add, exp.Sub, exp.Mul,
 )  # fmt: skip
 
+# What a derived column may be made of besides: plain functions of the row's own values.
+COMPUTED = (
+    *ALLOWED, exp.Div, exp.Mod, exp.Case, exp.If, exp.Cast, exp.DataType, exp.Abs, exp.Ln, exp.Exp, exp.Sqrt, exp.Pow,
+    exp.Coalesce, exp.Round,
+)  # fmt: skip
+
+
+def parse_expression(text: str, field: str) -> str:
+    """Return an expression over one row as canonical SQL.
+
+    >>> parse_expression("CASE WHEN age > 30 THEN ln(income) ELSE 0 END", "derived.x")
+    'CASE WHEN age > 30 THEN LN(income) ELSE 0 END'
+
+    Raises:
+        ValueError: no expression, or something not allowed in it.
+    """
+    tree = _parse(text, field)
+    for node in tree.walk():
+        if not isinstance(node, COMPUTED):
+            raise ValueError(
+                f"{field}: {node.sql('duckdb')!r} is not allowed in a column; compute it from the values of its own row"
+            )
+    return tree.sql(dialect="duckdb", comments=False)
+
 
 def parse_filter(text: str, columns: Collection[str]) -> str:
     """Return the filter as canonical SQL.
@@ -38,7 +62,7 @@ def parse_filter(text: str, columns: Collection[str]) -> str:
 
 
 def filter_columns(text: str | None) -> list[str]:
-    """Columns a filter mentions.
+    """Columns a filter or expression mentions.
 
     Raises:
         ValueError: no SQL expression.
@@ -46,11 +70,11 @@ def filter_columns(text: str | None) -> list[str]:
     return [] if text is None else sorted(_columns(_parse(text)))
 
 
-def _parse(text: str) -> exp.Expr:
+def _parse(text: str, field: str = "population") -> exp.Expr:
     try:
         return sqlglot.parse_one(text, dialect="duckdb")
     except sqlglot.errors.SqlglotError as error:
-        raise ValueError(f"population: {text!r} is no SQL expression: {error}") from None
+        raise ValueError(f"{field}: {text!r} is no SQL expression: {error}") from None
 
 
 def _columns(tree: exp.Expr) -> set[str]:
