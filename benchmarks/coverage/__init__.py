@@ -1,7 +1,7 @@
 """Do intervals cover at their stated rate? Planted data sets by the thousand; one module per family of methods.
 
-A family is a module with a function ``cells() -> list[Cell]``. ``python -m benchmarks.coverage`` runs them all and writes
-``docs/coverage.md``.
+A family is a module with a function ``cells() -> list[Cell]``. ``python -m benchmarks.coverage`` runs them all and
+writes ``docs/coverage.md``.
 """
 
 from collections.abc import Callable, Iterable
@@ -29,8 +29,8 @@ MOST_REFUSED = 0.05
 class Draws:
     """Estimates of the data sets of one cell that were not refused, each of shape (sets,).
 
-    ``truth`` may be one number or one per data set. ``std_error`` is None where the method has none. ``covered`` replaces
-    ``low <= truth <= high`` where the set is a union or the question is another (ever excluded, over all looks).
+    ``truth`` may be one number or one per data set. ``std_error`` is None where the method has none. ``covered``
+    replaces ``low <= truth <= high`` where the set is a union or the question is another (ever excluded, over looks).
     """
 
     value: Floats
@@ -64,8 +64,8 @@ class Draws:
 class Cell:
     """One method on one planted world.
 
-    ``band`` is the coverage that the method promises, [lowest, highest]; ``unbiased`` and ``honest`` say whether bias and
-    the mean reported error are held to their bars (not for shrinkage, sets, or methods without an error).
+    ``band`` is the coverage that the method promises, [lowest, highest]; ``unbiased`` and ``honest`` say whether bias
+    and the mean reported error are held to their bars (not for shrinkage, sets, or methods without an error).
     ``simulate(rng, sets)`` draws and estimates.
     """
 

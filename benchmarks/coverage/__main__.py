@@ -94,8 +94,8 @@ def page(results: list[Result]) -> str:
         f"Written by `make coverage` on {datetime.now(UTC):%Y-%m-%d}, seed {SEED}. Intervals at 95%. In brackets the "
         "Monte-Carlo error. A cell passes unless a binomial test rejects its band at 0.1%, its bias exceeds 0.1 "
         "empirical standard deviations (by more than three Monte-Carlo errors), its mean reported error is outside "
-        "0.93-1.07 empirical standard deviations, or more than 5% of healthy data sets are refused; coverage counts what "
-        "was not refused. An empty cell is a bar that does not apply to the method.",
+        "0.93-1.07 empirical standard deviations, or more than 5% of healthy data sets are refused; coverage counts "
+        "what was not refused. An empty cell is a bar that does not apply to the method.",
         "",
         "| family | cell | data sets | coverage % | promised | bias / SD | error / SD | refused % | verdict |",
         "|---|---|---|---|---|---|---|---|---|",

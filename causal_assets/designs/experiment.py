@@ -44,10 +44,7 @@ class Experiment(TableStudy):
     @property
     def condition(self) -> str:
         """Rows of a third arm are in neither of the two compared."""
-        arm = "CAST(arm AS VARCHAR)"
-        return (
-            f"CASE {arm} WHEN {literal(self.arms.treatment)} THEN true WHEN {literal(self.arms.control)} THEN false END"
-        )
+        return f"CASE WHEN {_equals(self.arms.treatment)} THEN true WHEN {_equals(self.arms.control)} THEN false END"
 
     @property
     def arm_names(self) -> tuple[str, str]:
@@ -80,3 +77,8 @@ class Experiment(TableStudy):
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:  # noqa: ARG002
         """None of the findings beyond those every study has."""
         return []
+
+
+def _equals(arm: str) -> str:
+    """SQL: the row's arm is this one, as text or as a number: 1 and 1.0 are one arm."""
+    return f"(CAST(arm AS VARCHAR) = {literal(arm)} OR TRY_CAST(arm AS DOUBLE) = TRY_CAST({literal(arm)} AS DOUBLE))"
