@@ -1,6 +1,7 @@
 """Each estimate as an MLflow run: parameters, metrics and the protocol and data it stands on."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from causal_assets.home import Home
 from causal_assets.protocol import hash_of
 from causal_assets.types import Estimate, Role
 
+# What the tracking database takes no metric's name with.
+UNFIT = re.compile(r"[^\w\-. /]")
 METRICS = ("value", "std_error", "low", "high", "p_value", "n_treated", "n_control", "control_mean")
 
 
@@ -49,7 +52,7 @@ def log_estimates(
         mlflow.log_metrics({name: given for name in METRICS if (given := getattr(primary, name)) is not None})
         mlflow.log_metrics(
             {
-                f"{role}.{estimate.outcome}.{end}": getattr(estimate, end)
+                UNFIT.sub("_", f"{role}.{estimate.outcome}.{estimate.estimand}.{end}"): getattr(estimate, end)
                 for role, estimate in findings
                 if role in (Role.SECONDARY, Role.GUARDRAIL, Role.OVER_TIME, Role.NEGATIVE_CONTROL)
                 for end in ("value", "low", "high")

@@ -95,13 +95,14 @@ def estimate_result(study: Study, findings: Sequence[Finding], figures: dict[str
     lines = ["| role | outcome | estimand | method | effect | interval | p |", "|---|---|---|---|---|---|---|"]
     lines += [
         f"| {role} | {e.outcome} | {e.estimand} | {e.method} | {e.value:.4g} | [{e.low:.4g}, {e.high:.4g}] "
-        f"| {e.p_value:.2g} |"
+        f"| {'' if e.p_value is None else format(e.p_value, '.2g')} |"
         for role, e in findings
     ]
     primary = results.primary(findings)
     metadata: dict[str, Any] = {"estimates": dg.MetadataValue.md("\n".join(lines))}
     if primary:
-        metadata |= {"effect": primary.value, "low": primary.low, "high": primary.high, "p": primary.p_value}
+        metadata |= {"effect": primary.value, "low": primary.low, "high": primary.high}
+        metadata |= {} if primary.p_value is None else {"p": primary.p_value}
     for name, figure in figures.items():
         metadata[name] = dg.MetadataValue.md(plots.png_markdown(figure, f"{name} of {study.primary.name}"))
     version = hash_of([[role, repr(e)] for role, e in findings])
