@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binomtest
 
 from causal_assets.estimators.moments import Moments
-from causal_assets.estimators.randomized import difference_in_means
+from causal_assets.estimators.randomized import difference_in_means, regression_adjusted
 
 SEEDS = 400
 N = 5_000
@@ -169,3 +169,52 @@ def test_bad_arms_are_refused_by_name():
         difference_in_means(Moments.of([1.0, 1.0]), Moments.of([2.0, 2.0]), outcome="spend")
     with pytest.raises(ValueError, match="expected 3 columns, got 1"):
         difference_in_means(good, good.select([0]), outcome="y")
+
+
+def test_with_hc2_errors_small_skewed_arms_keep_their_coverage_where_noise_depends_on_the_covariate():
+    covered, sets = {"homoskedastic": 0, "HC2": 0}, 600
+    for seed in range(sets):
+        rng = np.random.default_rng(seed)
+        d = rng.permutation(100) < 30
+        x = rng.exponential(size=100)
+        y = 2 * x + (0.3 + x**2) * rng.normal(size=100)
+        covered["homoskedastic"] += _fit(np.column_stack([y, x]), d, (0, 1)).covers(0.0)
+        covered["HC2"] += regression_adjusted(y, d, x[:, None], outcome="y").covers(0.0)
+    assert binomtest(covered["HC2"], sets, 0.93, alternative="less").pvalue > 0.05
+    assert covered["HC2"] > covered["homoskedastic"]
+
+
+def test_hc2_errors_are_statsmodels_plus_the_error_of_the_covariates_own_means(lalonde):
+    import statsmodels.api as sm
+
+    rows, d = lalonde
+    covariates = rows[:, [1, 2, 7, 8]]
+    x = covariates - covariates.mean(axis=0)
+    scale = x.std(axis=0)
+    design = np.column_stack([np.ones(len(d)), d, x / scale, d[:, None] * x / scale])
+    reference = sm.OLS(rows[:, 0], design).fit(cov_type="HC2")
+    result = regression_adjusted(rows[:, 0], d, covariates, outcome="re78")
+    assert result.value == pytest.approx(_fit(rows, d, (0, 1, 2, 7, 8)).value, rel=1e-10)
+    gap = reference.params[6:] / scale
+    shared = gap @ np.cov(covariates.T) @ gap / len(d)
+    assert result.std_error**2 == pytest.approx(reference.bse[1] ** 2 + shared, rel=1e-9)
+
+
+def test_many_units_make_hc2_and_the_moments_error_one():
+    rows, d = _experiment(6, 0.3)
+    assert regression_adjusted(rows[:, 0], d, rows[:, 1:], outcome="y").std_error == pytest.approx(
+        _fit(rows, d).std_error, rel=0.01
+    )
+
+
+def test_rows_that_make_no_sense_are_refused_for_hc2_errors():
+    y, d, x = np.arange(20.0), np.arange(20) % 2, np.zeros((20, 1))
+    x[0] = 1.0
+    with pytest.raises(ValueError, match="control arm: a unit alone determines a covariate's slope"):
+        regression_adjusted(y, d, x, outcome="y")
+    with pytest.raises(ValueError, match="lengths must agree"):
+        regression_adjusted(y, d, np.zeros(20), outcome="y")
+    with pytest.raises(ValueError, match="expected both 0 and 1"):
+        regression_adjusted(y, np.ones(20), x, outcome="y")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        regression_adjusted(np.full(20, np.inf), d, x, outcome="y")
