@@ -1,0 +1,49 @@
+"""What holds for every design: its template is a study, and each of its fields belongs to a stage."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+import yaml
+
+import causal_assets.designs as designs
+from causal_assets.designs.study import Study
+from causal_assets.home import PROJECT
+
+
+def _every_design() -> list[type[Study]]:
+    modules = [import_module(f"causal_assets.designs.{module.name}") for module in iter_modules(designs.__path__)]
+    found = {
+        design
+        for module in modules
+        for design in vars(module).values()
+        if isinstance(design, type) and issubclass(design, Study) and "design" in vars(design)
+    }
+    return sorted(found, key=lambda design: design.__name__)
+
+
+DESIGNS = _every_design()
+
+
+def _scaffolded(design: type[Study]) -> Study:
+    template = PROJECT / "causal_assets" / "templates" / f"{design.__name__}.yaml"
+    return design.resolve_from_dict(yaml.safe_load(template.read_text(encoding="utf-8"))["attributes"])
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
+def test_the_template_of_a_design_is_a_study(design: type[Study]) -> None:
+    assert _scaffolded(design).primary.role == "primary"
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
+def test_every_field_but_the_words_belongs_to_a_stage(design: type[Study]) -> None:
+    words = {"question", "intervention", "unit"}
+    read = [name for names in _scaffolded(design).stage_fields.values() for name in names]
+    assert set(design.model_fields) - words == set(read)
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
+def test_a_design_says_in_words_why_its_answer_is_an_effect_and_what_it_assumes(design: type[Study]) -> None:
+    assert design.identification.words
+    assert design.identification.assumptions
+    assert len(set(design.checks)) == len(design.checks)
