@@ -3,7 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from causal_assets.estimators.cluster_robust import cluster_fit, cluster_products, require_clusters
 from causal_assets.estimators.inference import clustered_covariance, estimate
+from causal_assets.estimators.moments import Moments
 from causal_assets.types import Estimate
 
 
@@ -53,4 +55,76 @@ def two_by_two(
         level=level,
         n_treated=n_treated,
         n_control=n_control,
+    )
+
+
+def two_by_two_moments(control: Moments, treated: Moments, *, outcome: str, level: float = 0.95) -> Estimate:
+    """``two_by_two`` from each arm's moments over units of the columns (before, change).
+
+    Each arm's own variance over its size (HC2), Welch and Satterthwaite's degrees of freedom. One pass over the units.
+
+    Raises:
+        ValueError: other than two columns, an arm of one unit, or no variance of the change.
+    """
+    for name, arm in (("control", control), ("treated", treated)):
+        if arm.mean.size != 2:
+            raise ValueError(f"{name}: expected the columns before and change, got {arm.mean.size}")
+        if arm.n < 2:
+            raise ValueError(f"{name}: a variance needs at least 2 units, got {arm.n}")
+    trend, own = control.cov[1, 1] / control.n, treated.cov / treated.n
+    shared = own[0, 1] - trend
+    total = own[1, 1] + trend
+    if not total > 0:
+        raise ValueError(f"{outcome}: the change has no variance in either arm, nothing can be tested")
+    return estimate(
+        outcome=outcome,
+        estimand="ATT",
+        method="2x2 difference-in-differences",
+        value=float(treated.mean[1] - control.mean[1]),
+        control_mean=float(treated.mean[0] + control.mean[1]),
+        cov=np.array([[own[0, 0] + trend, shared], [shared, total]]),
+        df=float(total**2 / (own[1, 1] ** 2 / (treated.n - 1) + trend**2 / (control.n - 1))),
+        level=level,
+        n_treated=treated.n,
+        n_control=control.n,
+    )
+
+
+def two_by_two_clustered(
+    y: ArrayLike, d: ArrayLike, post: ArrayLike, cluster: ArrayLike, *, outcome: str, level: float = 0.95
+) -> Estimate:
+    """The 2x2 estimate of rows by cluster: least squares of ``y`` on ``d``, ``post`` and their product, CR2 errors.
+
+    ``y``, ``d``, ``post``, ``cluster`` (n,): a row may be a unit in one period or a fresh respondent (repeated cross
+    sections), and units seen once count. Few clusters are what this is for; counts are clusters.
+
+    Raises:
+        ValueError: lengths that differ, a NaN or infinite entry, ``d`` or ``post`` not 0 and 1, an empty cell, or fewer
+            than five treated or control clusters.
+    """
+    response, dose, after = (np.asarray(a, dtype=np.float64) for a in (y, d, post))
+    labels = np.asarray(cluster)
+    if not response.shape == dose.shape == after.shape == labels.shape:
+        raise ValueError(f"y, d, post, cluster: shapes must agree, got {response.shape}, {dose.shape}, {after.shape}")
+    if not np.isfinite(response).all():
+        raise ValueError("y: outcomes may not be NaN or infinite")
+    for name, column in (("d", dose), ("post", after)):
+        if set(np.unique(column)) != {0.0, 1.0}:
+            raise ValueError(f"{name}: expected both 0 and 1 and nothing else, got {np.unique(column).tolist()[:5]}")
+    if np.unique(2 * dose + after).size < 4:
+        raise ValueError("d, post: one of the four cells is empty; there is no such group before or after")
+    treated, control = (np.unique(labels[dose == arm]).size for arm in (1, 0))
+    require_clusters(treated, control)
+    pilot = response.mean()  # centring keeps the digits of y + 1e9
+    columns = np.column_stack([np.ones(response.size), dose, after, dose * after])
+    return cluster_fit(*cluster_products(columns, response - pilot, labels)).estimate(
+        [0, 0, 0, 1],
+        [1, 1, 1, 0],
+        outcome=outcome,
+        estimand="ATT",
+        method="2x2 difference-in-differences",
+        n_treated=treated,
+        n_control=control,
+        level=level,
+        control_offset=float(pilot),
     )

@@ -17,6 +17,7 @@ Treated = Literal[">=", ">", "<=", "<"]
 Kernel = Literal["triangular", "epanechnikov", "uniform"]
 Selector = Literal["mserd", "msesum", "msecomb1", "cerrd", "cersum", "cercomb1"]  # one bandwidth for both sides
 
+CONVENTIONAL = "conventional, without bias correction"
 # Below this first-stage F the ratio's Wald interval is not trusted and the set is Anderson and Rubin's: a nominal 5%
 # Wald test keeps its size below 10% above it (Stock & Yogo 2005, one instrument).
 WEAK = 16.38
@@ -37,12 +38,13 @@ FEWEST_ROWS = 20
 class Discontinuity:
     """An effect at the cutoff and what it rests on; pairs are (below, above) the cutoff.
 
-    ``conventional`` is the point without bias correction: for comparison with printed tables only, it has no interval.
+    ``conventional`` is the estimate without bias correction, with its own error: for comparison with printed tables only,
+    for at a bandwidth chosen by squared error its interval covers too seldom.
     ``strength`` is the F of the take-up jump (inf where sharp).
     """
 
     estimate: Estimate
-    conventional: float
+    conventional: Estimate
     bandwidth: float
     bias_bandwidth: float
     rows: tuple[int, int]  # within the bandwidth
@@ -159,31 +161,42 @@ def robust_discontinuity(
         raise ValueError(f"takeup: constant within the bandwidth {h:.4g}, it does not jump at the cutoff")
     jumps = _jumps(data, h, b, kernel, order)
     strength = inf if data.t is None else jumps.strength
+    printed = _strong(jumps.uncorrected, data.t is not None, level)
     answer = _weak(jumps, level) if strength < WEAK else _strong(jumps, data.t is not None, level)
     if data.t is None and data.sign < 0:
-        answer = answer.reversed()
+        answer, printed = answer.reversed(), printed.reversed()
     right = data.sign > 0  # the treated side
     near = np.abs(data.x) <= h
     rows = int((near & (data.x < 0)).sum()), int((near & (data.x >= 0)).sum())
     shape = {0: "constant", 1: "linear", 2: "quadratic"}.get(order, f"order {order}")
     clusters = "" if jumps.clusters is None else f", {jumps.clusters} clusters"
+    robust = Estimate(
+        outcome=outcome,
+        estimand="effect at the cutoff" if data.t is None else "LATE at the cutoff",
+        method=f"robust bias-corrected local {shape}, {kernel} kernel{clusters}{answer.how}",
+        value=answer.value,
+        std_error=answer.error,
+        low=min(answer.pieces[0][0], answer.value),  # rounding may put the value outside a set of one point
+        high=max(answer.pieces[-1][1], answer.value),
+        p_value=answer.p_value,
+        level=level,
+        n_treated=rows[right],
+        n_control=rows[not right],
+        control_mean=data.origin + jumps.limits[not right] if data.t is None and covariates is None else None,
+        pieces=answer.pieces if len(answer.pieces) > 1 else (),
+    )
     return Discontinuity(
-        estimate=Estimate(
-            outcome=outcome,
-            estimand="effect at the cutoff" if data.t is None else "LATE at the cutoff",
-            method=f"robust bias-corrected local {shape}, {kernel} kernel{clusters}{answer.how}",
-            value=answer.value,
-            std_error=answer.error,
-            low=min(answer.pieces[0][0], answer.value),  # rounding may put the value outside a set of one point
-            high=max(answer.pieces[-1][1], answer.value),
-            p_value=answer.p_value,
-            level=level,
-            n_treated=rows[right],
-            n_control=rows[not right],
-            control_mean=data.origin + jumps.limits[not right] if data.t is None and covariates is None else None,
-            pieces=answer.pieces if len(answer.pieces) > 1 else (),
+        estimate=robust,
+        conventional=replace(
+            robust,
+            method=CONVENTIONAL,
+            value=printed.value,
+            std_error=printed.error,
+            low=printed.pieces[0][0],
+            high=printed.pieces[-1][1],
+            p_value=printed.p_value,
+            pieces=(),
         ),
-        conventional=jumps.conventional[0] * data.sign if data.t is None else jumps.conventional_ratio,
         bandwidth=h,
         bias_bandwidth=b,
         rows=data.as_given(rows),
@@ -254,6 +267,7 @@ class _Jumps:
     """
 
     conventional: Floats
+    conventional_cov: Floats
     value: Floats
     cov: Floats
     limits: tuple[float, float]
@@ -269,6 +283,11 @@ class _Jumps:
     @property
     def conventional_ratio(self) -> float:
         return float(self.conventional[0] / self.conventional[1])
+
+    @property
+    def uncorrected(self) -> "_Jumps":
+        """The conventional jumps with their own covariance."""
+        return replace(self, value=self.conventional, cov=self.conventional_cov)
 
     @property
     def strength(self) -> float:
@@ -332,14 +351,16 @@ def _jumps(data: _Data, h: float, b: float, kernel: str, order: int) -> _Jumps:
     responses = np.stack([data.y, np.zeros_like(data.y) if data.t is None else data.t], axis=1)
     near = np.abs(data.x) <= max(h, b)
     responses = responses - data.z @ _slopes(data, responses, h, kernel, order)
-    limits, corrected, scores = np.zeros((2, 2)), np.zeros((2, 2)), np.zeros_like(responses)
+    limits, corrected, residuals = np.zeros((2, 2)), np.zeros((2, 2)), np.zeros_like(responses)
+    weights = np.zeros((len(responses), 2))  # of a row's residual in the conventional and in the corrected jump
     for right, side in enumerate((data.x < 0, data.x >= 0)):
         rows = np.flatnonzero(side & near)
         limit, weight, curve = _local(data.x[rows], h, b, kernel, order)
         given = responses[rows]
         limits[right], corrected[right] = limit @ given, weight @ given
+        weights[rows] = np.stack([limit, weight], axis=1) * (2 * right - 1)
         if data.cluster is None:
-            scores[rows] = weight[:, None] * _neighbour_residuals(data.x[rows], given)
+            residuals[rows] = _neighbour_residuals(data.x[rows], given)
         else:
             groups = np.unique(data.cluster[rows]).size
             if groups < FEWEST_CLUSTERS:
@@ -348,13 +369,17 @@ def _jumps(data: _Data, h: float, b: float, kernel: str, order: int) -> _Jumps:
                     f"{groups}"
                 )
             factor = groups / (groups - 1) * (rows.size - 1) / (rows.size - order - 2)
-            scores[rows] = (2 * right - 1) * sqrt(factor) * weight[:, None] * (given - curve @ given)
+            residuals[rows] = sqrt(factor) * (given - curve @ given)
     clusters = None if data.cluster is None else int(np.unique(data.cluster[near]).size)
-    summed = scores if data.cluster is None else cluster_sums(scores, data.cluster)
+    scores = (residuals * weights[:, [0]], residuals * weights[:, [1]])
+    if data.cluster is not None:
+        scores = tuple(cluster_sums(each, data.cluster) for each in scores)
+    conventional, robust = (each.T @ each for each in scores)
     return _Jumps(
         conventional=limits[1] - limits[0],
+        conventional_cov=conventional,
         value=corrected[1] - corrected[0],
-        cov=summed.T @ summed,
+        cov=robust,
         limits=(float(limits[0, 0]), float(limits[1, 0])),
         clusters=clusters,
     )

@@ -97,7 +97,7 @@ def test_the_interval_follows_the_bias_corrected_point_and_covers_where_the_conv
         x = rng.uniform(-1, 1, 500)
         found = _rd(np.sign(x) * 2 * x**2 + 0.3 * rng.normal(size=500), x, bandwidth=0.7)
         robust += found.estimate.covers(0.0)
-        conventional += abs(found.conventional) < 1.96 * found.estimate.std_error
+        conventional += abs(found.conventional.value) < 1.96 * found.estimate.std_error
         assert found.estimate.value == pytest.approx((found.estimate.low + found.estimate.high) / 2)
     assert robust >= 182
     assert conventional < 140
@@ -132,14 +132,14 @@ def test_incumbency_in_the_senate_is_the_published_answer():
     # Cattaneo, Frandsen & Titiunik (2015) data; Calonico, Cattaneo, Farrell & Titiunik (2017), Stata Journal 17(2).
     y, x, every_x = _senate()
     found = _rd(y, x)
-    assert found.conventional == pytest.approx(7.414, abs=5e-4)
+    assert found.conventional.value == pytest.approx(7.414, abs=5e-4)
     assert found.estimate.value == pytest.approx(7.5065, abs=5e-5)
     assert (found.estimate.low, found.estimate.high) == pytest.approx((4.094, 10.919), abs=5e-4)
     assert found.estimate.std_error == pytest.approx(1.7413, abs=5e-5)
     assert (found.bandwidth, found.bias_bandwidth) == pytest.approx((17.754, 28.028), abs=5e-4)
     assert found.rows == (360, 323)
     flat = _rd(y, x, kernel="uniform")
-    assert (flat.conventional, flat.estimate.value) == pytest.approx((7.2025, 7.5935), abs=5e-5)
+    assert (flat.conventional.value, flat.estimate.value) == pytest.approx((7.2025, 7.5935), abs=5e-5)
     assert flat.bandwidth == pytest.approx(11.597, abs=5e-4)
     # Cattaneo, Jansson & Ma (2018), Stata Journal 18(1), with rddensity 3.0: T = -0.8753, p = 0.3814
     assert density_jump(every_x).p_value == pytest.approx(0.3814, abs=5e-5)
@@ -152,10 +152,10 @@ def test_transfers_and_political_support_keep_their_sign_on_either_side_of_the_c
     rows = causaldata.gov_transfers.load_pandas().data
     y, x = rows["Support"].to_numpy(dtype=float), rows["Income_Centered"].to_numpy(dtype=float)
     right, left = _rd(y, x, treated=">="), _rd(y, x, treated="<")
-    assert right.conventional == pytest.approx(0.0247, abs=5e-5)
+    assert right.conventional.value == pytest.approx(0.0247, abs=5e-5)
     assert (right.estimate.low, right.estimate.high) == pytest.approx((-0.0974, 0.1883), abs=5e-5)
     assert (left.estimate.value, left.estimate.low) == (-right.estimate.value, -right.estimate.high)
-    assert left.estimate.control_mean == pytest.approx(right.estimate.control_mean + right.conventional)
+    assert left.estimate.control_mean == pytest.approx(right.estimate.control_mean + right.conventional.value)
     assert (left.estimate.n_treated, left.estimate.n_control) == left.rows
     assert left.warnings == ("Mass points: many rows share their value of the running variable.",)
     line = local_window(y, x < 0, x, outcome="support", window=(-1, 1), cutoff=0.0, order=1)
@@ -199,7 +199,8 @@ def test_every_replicate_equals_rdrobust(seed):
         warnings.simplefilter("ignore")
         peer = rdrobust(y, x, fuzzy=takeup, covs=covariates, kernel=kernel[:3], p=order, **manual)
     assert found.bandwidth == pytest.approx(peer.bws.iloc[0, 0], rel=1e-6)
-    assert found.conventional == pytest.approx(peer.coef.iloc[0, 0], rel=1e-6)
+    assert found.conventional.value == pytest.approx(peer.coef.iloc[0, 0], rel=1e-6)
+    assert found.conventional.std_error == pytest.approx(peer.se.iloc[0, 0], rel=1e-6)
     if found.strength > 16.38:  # below that the set is another one
         theirs = (peer.coef.iloc[2, 0], peer.se.iloc[2, 0], peer.ci.iloc[2, 0], peer.ci.iloc[2, 1])
         ours = found.estimate

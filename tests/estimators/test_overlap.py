@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast, get_args
 
@@ -12,6 +13,7 @@ from causal_assets.estimators.moments import Moments
 from causal_assets.estimators.overlap import Estimand, effect, effective_sample_size, fit_nuisances, weights
 from causal_assets.estimators.randomized import difference_in_means
 from causal_assets.types import Status
+from tests.estimators.confounded import STEPS, step_truths, step_world
 
 SEEDS = 400
 N = 5_000
@@ -40,7 +42,7 @@ def _truth(estimand):
     nodes, mass = np.polynomial.hermite_e.hermegauss(80)
     spread = np.linalg.norm(LOGIT)
     e = expit(spread * nodes + INTERCEPT)
-    density = mass * {"ATO": e * (1 - e), "ATT": e}[estimand]
+    density = mass * {"ATO": e * (1 - e), "ATT": e, "ATE": np.ones_like(e)}[estimand]
     return 1 + (LOGIT[0] / spread) * (density @ nodes) / density.sum()
 
 
@@ -51,7 +53,7 @@ def simulated():
     naive = []
     for seed in range(SEEDS):
         x, d, y, unit = _world(seed)
-        nuisances = fit_nuisances(x, d, y, unit, seed=seed)
+        nuisances = fit_nuisances(x, d, y, unit, repeats=1, seed=seed)
         for (estimand, outcome), estimates in results.items():
             column = OUTCOMES.index(outcome)
             estimates.append(effect(nuisances, d, y, unit, estimand=estimand, outcome=outcome, column=column))
@@ -73,7 +75,7 @@ def _summary(results, truth):
 
 
 @pytest.mark.parametrize("outcome", ["linear", "null"])
-@pytest.mark.parametrize("estimand", ["ATO", "ATT"])
+@pytest.mark.parametrize("estimand", ["ATO", "ATT", "ATE"])
 def test_each_estimand_recovers_its_own_truth_with_honest_errors(simulated, estimand, outcome):
     truth = 0.0 if outcome == "null" else _truth(estimand)
     bias, size, undercoverage = _summary(simulated[0][estimand, outcome], truth)
@@ -111,7 +113,7 @@ def _effect(x, d, y, unit, estimand="ATO", **options):
     return effect(fit_nuisances(x, d, y, unit, seed=7, **options), d, y, unit, estimand=estimand, outcome="y")
 
 
-@pytest.mark.parametrize("estimand", ["ATO", "ATT"])
+@pytest.mark.parametrize("estimand", ["ATO", "ATT", "ATE"])
 def test_order_labels_shift_and_scale_change_nothing_they_should_not(one, estimand):
     x, d, y, unit = one
     base = _effect(*one, estimand)
@@ -134,7 +136,7 @@ def test_swapping_the_arms_flips_the_sign_of_the_overlap_effect(one):
     assert swapped.std_error == pytest.approx(base.std_error, rel=1e-8)
 
 
-@pytest.mark.parametrize("estimand", ["ATO", "ATT"])
+@pytest.mark.parametrize("estimand", ["ATO", "ATT", "ATE"])
 def test_duplicated_rows_of_a_unit_do_not_shrink_the_error(one, estimand):
     base, twice = _effect(*one, estimand), _effect(*(np.repeat(a, 2, axis=0) for a in one), estimand)
     assert twice.std_error == pytest.approx(base.std_error, rel=1e-8)
@@ -184,6 +186,7 @@ def test_weights_name_the_population_and_count_the_information():
     e, d = np.array([0.2, 0.2, 0.8]), np.array([1, 0, 0])
     np.testing.assert_allclose(weights(e, d, "ATO"), [0.8, 0.2, 0.8])
     np.testing.assert_allclose(weights(e, d, "ATT"), [1.0, 0.25, 4.0])
+    np.testing.assert_allclose(weights(e, d, "ATE"), [5.0, 1.25, 5.0])
     assert effective_sample_size(np.ones(7)) == pytest.approx(7)
     assert effective_sample_size(np.array([1.0, 0.0])) == pytest.approx(1)
 
@@ -207,11 +210,50 @@ def test_bad_input_is_refused_by_name(change, message):
         fit_nuisances(**(good | change), seed=1)
 
 
+@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+def test_each_estimate_is_the_truth_of_the_estimand_it_names_and_of_no_other(steps):
+    truths, found = step_truths(steps), {estimand: [] for estimand in get_args(Estimand)}
+    for seed in range(30):
+        x, d, y, unit = step_world(seed, 2_000, steps)
+        nuisances = fit_nuisances(x, d, y, unit, repeats=1, seed=seed)
+        for estimand, values in found.items():
+            values.append(effect(nuisances, d, y, unit, estimand=estimand, outcome="y").value)
+    for estimand, values in found.items():
+        error = np.std(values) / np.sqrt(len(values))
+        for planted in truths.values():
+            own = planted == pytest.approx(truths[estimand])
+            assert (abs(np.mean(values) - planted) < 4 * error) == own
+
+
+def test_trimming_names_the_population_it_answers_for():
+    # The effect is 1 + x0; below 0.3 are the negative halves of the world, and nothing else.
+    values = []
+    for seed in range(30):
+        x, d, y, unit = step_world(seed, 2_000, (0.2, 0.5))
+        nuisances = fit_nuisances(x[:, 1:], d, y, unit, repeats=1, seed=seed)
+        found = effect(nuisances, d, y, unit, estimand="ATE", outcome="y", trim=0.3)
+        assert found.estimand == "ATE where 0.3 <= e <= 0.7"
+        values.append(found.value)
+    assert abs(np.mean(values) - (1 + np.sqrt(2 / np.pi))) < 4 * np.std(values) / np.sqrt(len(values))
+    certain = replace(nuisances, propensity=np.full((1, len(y)), 0.1))
+    with pytest.raises(ValueError, match=r"trim: no unit has a propensity in \[0.2, 0.8\]"):
+        effect(certain, d, y, unit, estimand="ATE", outcome="y", trim=0.2)
+    with pytest.raises(ValueError, match=r"trim: expected a number in \[0, 0.5\), got 0.5"):
+        effect(nuisances, d, y, unit, estimand="ATE", outcome="y", trim=0.5)
+
+
+def test_the_rows_whose_propensity_was_clipped_are_counted(one):
+    x, d, y, unit = one
+    assert fit_nuisances(x, d, y, unit, repeats=1, seed=1).clipped == 0
+    nuisances = fit_nuisances(x, d, y, unit, repeats=1, clip=0.3, seed=1)
+    assert nuisances.clipped == np.isin(nuisances.propensity[0], (0.3, 0.7)).sum() > 100
+
+
 def test_an_unknown_estimand_and_a_constant_outcome_are_refused(one):
     x, d, y, unit = one
     nuisances = fit_nuisances(x, d, np.ones_like(y), unit, seed=1)
-    with pytest.raises(ValueError, match=r"estimand: expected one of \('ATO', 'ATT'\), got 'ATE'"):
-        effect(nuisances, d, y, unit, estimand=cast(Any, "ATE"), outcome="y")
+    with pytest.raises(ValueError, match=r"estimand: expected one of \('ATO', 'ATT', 'ATE'\), got 'ATC'"):
+        effect(nuisances, d, y, unit, estimand=cast(Any, "ATC"), outcome="y")
     with pytest.raises(ValueError, match="spend: the effect needs a positive variance"):
         effect(nuisances, d, np.ones_like(y), unit, estimand="ATO", outcome="spend")
 

@@ -1,0 +1,204 @@
+"""Units that adopt against units that have not, over a prepared panel: one row per unit and period."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from causal_assets.component import TemplateScaffolder
+from causal_assets.designs.table import TABLE_CHECKS, TableStudy
+from causal_assets.estimators.did import two_by_two_clustered
+from causal_assets.estimators.event_study import event_study_rows
+from causal_assets.estimators.parallel_trends import detrended, pre_trend
+from causal_assets.estimators.staggered import GroupTime, group_time
+from causal_assets.estimators.two_way import two_way, wide_panel
+from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.results import Finding
+
+BY_TRENDS = Identification(
+    words="Treated {unit}s are compared with {unit}s not treated at that time, each with its own past. Had nobody been "
+    "treated, both would have changed alike; what the treated changed more is the effect.",
+    assumptions=(
+        "Without treatment, treated and untreated {unit}s would have changed by the same amount (parallel trends).",
+        "Nobody reacted before being treated, beyond the anticipation declared.",
+        NO_INTERFERENCE,
+    ),
+    by_chance=False,
+)
+
+
+class PanelColumns(dg.Model, dg.Resolvable):
+    """Which column holds what: unit and period of each row, and who is treated when.
+
+    ``treatment`` is 0 or 1 in each row, or ``first_treated`` is the unit's first treated period, 0 if it has none.
+    Errors are by ``cluster`` where given, which holds whole units, and by unit otherwise.
+    """
+
+    unit_id: str
+    period: str
+    treatment: str | None = None
+    first_treated: str | None = None
+    cluster: str | None = None
+
+
+@dg.scaffold_with(TemplateScaffolder)
+class DifferenceInDifferences(TableStudy):
+    """Effect on the treated, after they adopt.
+
+    ``staggered`` compares each cohort with units not (yet) treated and is right whatever the dates; ``two_way`` is the
+    regression on unit and period effects, ``event_study`` its effects by period (one adoption date, averaged), and
+    ``two_by_two`` the four means before and after the one date, units seen once included.
+    """
+
+    design: ClassVar[str] = "difference-in-differences"
+    identification: ClassVar[Identification] = BY_TRENDS
+    randomised: ClassVar[bool] = False
+    checks: ClassVar[tuple[str, ...]] = ("parallel_trends", *TABLE_CHECKS)
+    cohort_grain: ClassVar[tuple[str, ...]] = ("unit_id", "period")
+    estimate_fields: ClassVar[tuple[str, ...]] = ("estimator", "controls", "average", "anticipation", "seed")
+
+    columns: PanelColumns
+    estimator: Literal["staggered", "two_way", "event_study", "two_by_two"] = "staggered"
+    controls: Literal["never", "not yet"] = "never"
+    average: Literal["simple", "group", "dynamic", "calendar"] = "simple"
+    anticipation: int = 0
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _treatment_is_told_once(self) -> Self:
+        if (self.columns.treatment is None) == (self.columns.first_treated is None):
+            raise ValueError("columns: name either treatment or first_treated")
+        if self.covariates and self.estimator != "staggered":
+            raise ValueError(f"covariates: {self.estimator} takes none; use estimator: staggered")
+        return self
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Columns by role."""
+        return self.columns.model_dump(exclude_none=True)
+
+    @property
+    def condition(self) -> str:
+        """All rows of a unit that is ever treated, those before it was treated included."""
+        if self.columns.first_treated is not None:
+            return "first_treated > 0"
+        return "max(CAST(treatment AS INTEGER)) OVER (PARTITION BY unit_id) = 1"
+
+    @property
+    def arm_names(self) -> tuple[str, str]:
+        """Never and ever treated."""
+        return "never treated", "treated"
+
+    one_sided: ClassVar[bool] = True  # units not yet treated may be the only controls
+
+    def panel(self, warehouse: Warehouse, study: str, outcome: str) -> dict[str, NDArray[Any]]:
+        """Rows as arrays: ``y``, ``d`` (0 or 1), ``unit_id``, ``period``, ``cluster`` and covariates."""
+        rows = self.rows(warehouse, study, outcome)
+        if self.columns.treatment is not None:
+            rows["d"] = rows["treatment"].astype(np.float64)
+        else:
+            first = rows["first_treated"]
+            rows["d"] = ((first > 0) & (rows["period"] >= first)).astype(np.float64)
+        rows.setdefault("cluster", rows["unit_id"])
+        return rows
+
+    def cells(self, warehouse: Warehouse, study: str, rows: dict[str, NDArray[Any]], base: Any) -> GroupTime:
+        """Effects by cohort and period; covariates are those of a unit's first period.
+
+        Raises:
+            ValueError: as ``wide_panel`` and ``group_time``.
+        """
+        outcome, dose = wide_panel(rows["y"], rows["d"], rows["unit_id"], rows["period"])
+        periods = np.unique(rows["period"])
+        when = periods if np.issubdtype(periods.dtype, np.number) else np.arange(periods.size)
+        adopts = dose.any(axis=1)
+        cohort = np.where(adopts, when[dose.argmax(axis=1)], np.inf)
+        _, first = np.unique(rows["unit_id"][order := np.lexsort((rows["period"], rows["unit_id"]))], return_index=True)
+        names = self.adjusted_for(warehouse, study)
+        x = np.column_stack([rows[name][order][first] for name in names]).astype(np.float64) if names else None
+        return group_time(
+            outcome,
+            cohort,
+            when,
+            x,
+            control=self.controls,
+            anticipation=self.anticipation,
+            base=base,
+            cluster=rows["cluster"][order][first],
+        )
+
+    def effect(self, warehouse: Warehouse, study: str, rows: dict[str, NDArray[Any]], name: str, by: str) -> Estimate:
+        """The effect by one of the estimators.
+
+        Raises:
+            ValueError: as that estimator.
+        """
+        y, d, unit, period = rows["y"], rows["d"], rows["unit_id"], rows["period"]
+        if by == "two_way":
+            return two_way(y, d, unit, period, cluster=rows["cluster"]).estimate(outcome=name, level=self.level)
+        if by == "event_study":
+            return event_study_rows(y, d, unit, period).average(outcome=name, level=self.level)
+        if by == "two_by_two":
+            after = period >= period[d == 1].min()
+            return two_by_two_clustered(y, rows["treated"], after, rows["cluster"], outcome=name, level=self.level)
+        effects = self.cells(warehouse, study, rows, "varying").aggregate(self.average)
+        return effects.overall(outcome=name, level=self.level)
+
+    def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
+        """The effect on every outcome; of the primary also by event time, by two-way effects and less a linear trend.
+
+        An alternative that has no answer is left out; the study's own estimate then fails with its reason.
+        """
+        findings: list[Finding] = []
+        for name in (outcome.name for outcome in self.outcomes):
+            rows = self.panel(warehouse, study, name)
+            findings.append((self.role(name), self.effect(warehouse, study, rows, name, self.estimator)))
+            if name == self.primary.name:
+                findings += [(Role.ALTERNATIVE, e) for e in self._alternatives(warehouse, study, rows, name)]
+        return findings
+
+    def _alternatives(
+        self, warehouse: Warehouse, study: str, rows: dict[str, NDArray[Any]], name: str
+    ) -> list[Estimate]:
+        def by_event_time() -> list[Estimate]:
+            effects = self.cells(warehouse, study, rows, "universal").aggregate("dynamic")
+            return effects.bands(outcome=name, seed=self.seed, level=self.level)
+
+        def less_a_trend() -> list[Estimate]:
+            events = self.cells(warehouse, study, rows, "universal").aggregate("dynamic").event_study()
+            after = sum(when > events.reference for when in events.relative)
+            return [detrended(events, np.full(after, 1 / after), outcome=name, level=self.level)]
+
+        other = "staggered" if self.estimator != "staggered" else "two_way"
+        ways: list[Callable[[], list[Estimate]]] = [
+            lambda: [self.effect(warehouse, study, rows, name, other)],
+            less_a_trend,
+            by_event_time,
+        ]
+        found: list[Estimate] = []
+        for way in ways:
+            try:
+                found += way()
+            except ValueError:
+                continue
+        return found
+
+    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:  # noqa: ARG002
+        """Parallel trends: sensitivity at the effect that pays, and what the pre-trend test could have seen."""
+        from dataclasses import asdict
+
+        from causal_assets.diagnostics.parallel_trends import parallel_trends, untestable
+
+        rows = self.panel(warehouse, study, self.primary.name)
+        try:
+            events = self.cells(warehouse, study, rows, "universal").aggregate("dynamic").event_study()
+            rule = self.decision
+            pays = rule.cost_per_unit / rule.value_per_outcome if rule.value_per_outcome else 0.0
+            return [parallel_trends(**asdict(pre_trend(events, threshold=pays, level=self.level)))]
+        except ValueError as error:
+            return [untestable(str(error))]

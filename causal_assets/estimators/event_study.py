@@ -1,0 +1,157 @@
+"""Event study of one adoption date: the effect by period, each against the period before adoption."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from causal_assets.estimators.cluster_robust import require_clusters
+from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.moments import Moments, pseudo_inverse
+from causal_assets.estimators.two_way import FEW_CLUSTERS, cr1_factor, wide_panel
+from causal_assets.types import Estimate
+
+
+@dataclass(frozen=True, eq=False)
+class EventStudy:
+    """Effects by period: ``relative`` (K,) periods since adoption without the reference -1, which is 0 by definition.
+
+    ``coef`` (K,) and its full ``cov`` (K, K), or only its diagonal where ``joint`` is False; ``df`` of each t test.
+    """
+
+    relative: tuple[int, ...]
+    coef: Floats
+    cov: Floats
+    df: float
+    n_treated: int
+    n_control: int
+    joint: bool = True
+    reference: int = field(default=-1)
+
+    def estimates(self, *, outcome: str, level: float = 0.95) -> list[Estimate]:
+        """One Estimate per period, each interval at ``level`` on its own (not simultaneous).
+
+        Raises:
+            ValueError: a level outside (0, 1), or fewer than five treated or control units.
+        """
+        from scipy.stats import t
+
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"{outcome}: level must lie strictly between 0 and 1, got {level}")
+        require_clusters(self.n_treated, self.n_control)
+        errors, critical = np.sqrt(np.diag(self.cov)), t.ppf((1 + level) / 2, self.df)
+        if not (errors > 0).all():
+            raise ValueError(f"{outcome}: an effect needs a positive variance; is the outcome constant?")
+        return [
+            Estimate(
+                outcome=outcome,
+                estimand=f"ATT, period {when:+d}",
+                method="event study",
+                value=float(value),
+                std_error=float(error),
+                low=float(value - critical * error),
+                high=float(value + critical * error),
+                p_value=float(2 * t.sf(abs(value) / error, self.df)),
+                level=level,
+                n_treated=self.n_treated,
+                n_control=self.n_control,
+                control_mean=None,
+            )
+            for when, value, error in zip(self.relative, self.coef, errors, strict=True)
+        ]
+
+    def average(self, *, outcome: str, level: float = 0.95) -> Estimate:
+        """The mean of the effects after adoption.
+
+        Raises:
+            ValueError: as ``estimates``; no period after adoption, or covariances that were not computed.
+        """
+        after = [k for k, when in enumerate(self.relative) if when > self.reference]
+        if not after or not self.joint:
+            raise ValueError("relative: an average needs a period after adoption and the full covariance")
+        weight = np.full(len(after), 1 / len(after))
+        mean = weight @ self.coef[after]
+        variance = weight @ self.cov[np.ix_(after, after)] @ weight
+        one = replace(self, relative=(0,), coef=np.array([mean]), cov=np.array([[variance]]))
+        (found,) = one.estimates(outcome=outcome, level=level)
+        return replace(found, estimand="ATT, average after adoption")
+
+    def pre_trend(self) -> tuple[float, int, float]:
+        """Wald statistic that every effect before adoption is zero, its degrees of freedom and p-value (chi-squared).
+
+        Passing it proves nothing, and it may have no power: see ``diagnostics.parallel_trends``.
+
+        Raises:
+            ValueError: no period before the reference, or covariances that were not computed.
+        """
+        from scipy.stats import chi2
+
+        before = [k for k, when in enumerate(self.relative) if when < self.reference]
+        if not before or not self.joint:
+            raise ValueError("relative: a pre-trend test needs 2 periods before adoption and the full covariance")
+        inverse, rank = pseudo_inverse(self.cov[np.ix_(before, before)])
+        wald = float(self.coef[before] @ inverse @ self.coef[before])
+        return wald, rank, float(chi2.sf(wald, rank))
+
+
+def event_study(control: Moments, treated: Moments, relative: Sequence[int], *, joint: bool = True) -> EventStudy:
+    """Treated minus control mean of each column, a period's outcome minus the unit's own in the reference period.
+
+    Columns are in the order of ``relative`` (K,), without the reference. On a balanced panel with one adoption date
+    this is the regression on unit and period effects and K dummies exactly, and its CR1 error by unit; where an arm
+    has fewer than 50 units, errors are CR2 (each arm's own variance over its size) with Bell and McCaffrey's degrees of
+    freedom, both in closed form. ``joint=False`` says that only the diagonals of the covariances are given.
+
+    Raises:
+        ValueError: one arm without two units, or columns that do not fit.
+    """
+    n1, n0, columns = treated.n, control.n, len(relative)
+    if min(n1, n0) < 2:
+        raise ValueError(f"d: an event study needs at least 2 treated and 2 control units, got {n1} and {n0}")
+    if not treated.mean.size == control.mean.size == columns:
+        raise ValueError(f"relative: expected {treated.mean.size} periods, got {columns}")
+    if min(n1, n0) < FEW_CLUSTERS:
+        cov = treated.cov / n1 + control.cov / n0
+        df = (1 / n1 + 1 / n0) ** 2 / (1 / (n1**2 * (n1 - 1)) + 1 / (n0**2 * (n0 - 1)))
+    else:
+        units = n1 + n0
+        factor = cr1_factor(units * (columns + 1), units, 2 * columns + 1)
+        cov = factor * (treated.cov * ((n1 - 1) / n1**2) + control.cov * ((n0 - 1) / n0**2))
+        df = units - 1.0
+    return EventStudy(tuple(relative), treated.mean - control.mean, cov, df, n1, n0, joint)
+
+
+def event_study_rows(y: ArrayLike, d: ArrayLike, unit: ArrayLike, period: ArrayLike) -> EventStudy:
+    """The event study of rows: ``y``, ``d``, ``unit``, ``period`` (n,); memory units x periods.
+
+    Periods are taken in order and counted from adoption, whatever their distance.
+
+    Raises:
+        ValueError: as ``wide_panel``, ``one_adoption`` and ``event_study``; every unit is treated.
+    """
+    wide, doses = wide_panel(y, d, unit, period)
+    treated = doses.any(axis=1)
+    adoption = one_adoption(doses[treated].mean(axis=0))
+    differences = np.delete(wide - wide[:, [adoption - 1]], adoption - 1, axis=1)
+    relative = [k - adoption for k in range(wide.shape[1]) if k != adoption - 1]
+    if treated.all():
+        raise ValueError("d: every unit is treated, there is no control")
+    return event_study(Moments.of(differences[~treated]), Moments.of(differences[treated]), relative)
+
+
+def one_adoption(share: ArrayLike) -> int:
+    """Index of the period in which all treated units adopt, from the ``share`` (T,) of them treated by period.
+
+    Raises:
+        ValueError: nobody is treated, some adopt at another date or stop, or adoption is in the first period.
+    """
+    shares = np.asarray(share, np.float64)
+    if shares.size == 0 or not np.isfinite(shares).all() or not shares.any():
+        raise ValueError("d: nobody is treated")
+    adoption = int(np.argmax(shares > 0))
+    if adoption == 0:
+        raise ValueError("d: treated units are treated from the first period on, there is no pre-period")
+    if (shares[adoption:] != 1).any():
+        raise ValueError("d: treated units do not all adopt in one period and stay treated; use staggered adoption")
+    return adoption

@@ -1,0 +1,319 @@
+"""Matching treated units to untreated ones of nearly the same propensity.
+
+Units are compared by the logit of the propensity, a number on a line: one sort, then neighbours. Pairs without
+replacement are chosen by this order: the closest pair of all first, then the closest of those left, the leftmost of
+equals. The units so chosen are then paired anew by rank, which among all pairings of the same units has the least total
+distance and the least largest one. Units with equal propensity stand in a random order that ``seed`` and the sorted
+unit labels decide, never the order of rows.
+
+Where the treated outnumber the controls near them, pairs without replacement lean one way, the more so the wider the
+caliper, and more units do not cure it. Estimates are therefore adjusted for the distance that remains, unless declined.
+"""
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from causal_assets.estimators.crossfit import matrix, validated
+from causal_assets.estimators.inference import Floats, estimate
+from causal_assets.estimators.propensity import Logit
+from causal_assets.types import Estimate
+
+Index = NDArray[np.intp]
+
+# Standard deviations of the logit, averaged over the arms; removes 98-99% of the bias (Austin 2011, Pharm. Stat. 10).
+CALIPER = 0.2
+# Neighbours in the same arm from which the variance of an outcome at one propensity is read (Abadie & Imbens 2006).
+VARIANCE_NEIGHBOURS = 2
+# A bias of a quarter of the standard error takes 1 point off the coverage of a 95% interval.
+LARGEST_LEAN = 0.25
+# Below this share of pairs in one go, a heap is faster than another sweep.
+FEW_AT_ONCE = 0.05
+# Using a control twice moves control mean and effect by the same noise in opposite directions.
+REUSE_SIGNS = np.array([[1.0, -1.0], [-1.0, 1.0]])
+
+
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """Pairs of row numbers: ``control[p]`` stands for ``treated[p]`` (pairs,), ``distance`` (pairs,) apart in logits.
+
+    A treated unit occurs in up to ``ratio`` pairs; ``treated`` ascends. ``caliper`` is in logits too. ``key`` (n,) is
+    the place of every row on the line, ``order`` (n,) the rows from left to right.
+    """
+
+    treated: Index
+    control: Index
+    distance: Floats
+    caliper: float
+    key: Floats
+    order: Index
+
+
+@dataclass(frozen=True, eq=False)
+class _Line:
+    """All n rows in the order of their key; ``before`` (n,) counts the controls that precede each row on the line.
+
+    ``key`` (n,) is the logit, groups that must not mix being put farther apart than the caliper. ``order`` (n,) are all
+    rows, ``pool`` the controls and ``focus`` the treated from left to right.
+    """
+
+    key: Floats
+    before: Index
+    order: Index
+    pool: Index
+    focus: Index
+
+
+def match(
+    score: ArrayLike | Logit,
+    d: ArrayLike,
+    unit: ArrayLike | None = None,
+    *,
+    ratio: int = 1,
+    replacement: bool = False,
+    caliper: float | None = CALIPER,
+    exact: ArrayLike | None = None,
+    seed: int = 0,
+) -> Matches:
+    """Up to ``ratio`` nearest controls for each treated unit, within ``caliper`` standard deviations of the logit.
+
+    ``score`` (n,) are propensities, ``d`` (n,) is 0 or 1, ``unit`` (n,) labels that break ties (row numbers if None),
+    ``exact`` (n,) or (n, k) columns on which a pair must agree. Without replacement a control is used once, and rounds
+    of one control per treated unit are run ``ratio`` times. O(n log n) time, O(n ratio) memory. A treated unit without
+    a control inside the caliper stays out, so the answer is about the matched.
+
+    Raises:
+        ValueError: lengths that differ, scores outside (0, 1), one arm only, several rows of a unit, a ratio below 1, a
+            caliper that is not positive, or no pair within the caliper.
+    """
+    given = np.asarray(score.score if isinstance(score, Logit) else score, dtype=np.float64)
+    labels = np.arange(len(given)) if unit is None else np.asarray(unit)
+    treated, _, code = validated(d, given, labels)
+    if code.max() + 1 < len(code):
+        raise ValueError(f"unit: matching needs one row per unit, got {len(code)} rows of {code.max() + 1} units")
+    if not ((given > 0) & (given < 1)).all():
+        raise ValueError(f"score: propensities must lie strictly between 0 and 1, got {given.min()} to {given.max()}")
+    if treated.all() or not treated.any():
+        raise ValueError(f"d: both arms are needed, {int(treated.sum())} of {len(treated)} rows are treated")
+    if ratio < 1:
+        raise ValueError(f"ratio: expected at least 1 control per treated unit, got {ratio}")
+    if caliper is not None and not caliper > 0:
+        raise ValueError(f"caliper: expected None or a positive number of standard deviations, got {caliper}")
+    logit = np.log(given / (1 - given))
+    spread = np.sqrt((logit[treated].var() + logit[~treated].var()) / 2)
+    reach = np.ptp(logit) if caliper is None or spread == 0 else min(caliper * spread, float(np.ptp(logit)))
+    line = _line(logit, treated, code, reach, exact, seed)
+    pairs = _nearest(line, reach, ratio) if replacement else _rounds(line, treated, reach, ratio)
+    if not len(pairs):
+        raise ValueError(f"caliper: no control lies within {reach:.3g} logits of a treated unit; is there any overlap?")
+    pairs = pairs[np.argsort(pairs[:, 0] * len(code) + pairs[:, 1])]
+    distance = np.abs(logit[pairs[:, 0]] - logit[pairs[:, 1]])
+    return Matches(pairs[:, 0], pairs[:, 1], distance, float(reach), line.key, line.order)
+
+
+def _line(
+    logit: Floats, treated: NDArray[np.bool_], code: Index, reach: float, exact: ArrayLike | None, seed: int
+) -> _Line:
+    key = logit
+    if exact is not None:
+        columns = np.asarray(exact).reshape(len(logit), -1)
+        group = np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
+        key = logit + group * (np.ptp(logit) + 2 * reach + 1)
+    order = np.argsort(key)  # a third of the time of a stable sort, and the same where no two are equal
+    if (np.diff(key[order]) == 0).any():
+        by_draw = np.empty(len(logit), dtype=np.intp)
+        by_draw[np.random.default_rng(seed).permutation(len(logit))[code]] = np.arange(len(logit))
+        order = by_draw[np.argsort(key[by_draw], kind="stable")]
+    in_order = treated[order]
+    before = np.empty(len(logit), dtype=np.intp)
+    before[order] = np.cumsum(~in_order) - ~in_order
+    return _Line(key, before, order, order[~in_order], order[in_order])
+
+
+def _nearest(line: _Line, reach: float, ratio: int) -> Index:
+    """Pairs (pairs, 2) of each treated unit with its ``ratio`` nearest controls: they are neighbours on the line."""
+    window = line.before[line.focus][:, None] + np.arange(-ratio, ratio)
+    inside = (window >= 0) & (window < line.pool.size)
+    candidate = line.pool[window.clip(0, line.pool.size - 1)]
+    gap = np.where(inside, np.abs(line.key[candidate] - line.key[line.focus][:, None]), np.inf)
+    chosen = np.argpartition(gap, ratio - 1, axis=1)[:, :ratio]
+    near = np.take_along_axis(gap, chosen, axis=1) <= reach
+    rows = np.broadcast_to(line.focus[:, None], chosen.shape)
+    return np.stack([rows[near], np.take_along_axis(candidate, chosen, axis=1)[near]], axis=1)
+
+
+def _rounds(line: _Line, treated: NDArray[np.bool_], reach: float, ratio: int) -> Index:
+    """Pairs (pairs, 2) without replacement: rounds in which each treated unit may take one more control."""
+    found, free = [], np.ones(len(treated), dtype=bool)
+    for _ in range(ratio):
+        rows = line.order[free[line.order]]
+        chosen = rows[_closest_first(line.key[rows], treated[rows], reach)]
+        arm = treated[chosen]
+        found.append(np.stack([chosen[arm], chosen[~arm]], axis=1))  # both in order: paired by rank
+        free[chosen[~arm]] = False
+    return np.concatenate(found)
+
+
+def _closest_first(key: Floats, dose: NDArray[np.bool_], reach: float) -> Index:
+    """Which rows of a line (n,), as rising places, are taken when the closest pair of all goes first.
+
+    Two units that are each other's nearest are a pair whatever happens elsewhere, so all such pairs go at once, while
+    there are many; the rest one by one from a heap. Units without anyone inside ``reach`` leave the line.
+    """
+    place, taken = np.arange(key.size), [np.empty(0, dtype=np.intp)]
+    while place.size:
+        near, gap = _nearest_opposite(key[place], dose[place])
+        inside = gap <= reach
+        mutual = inside & (near[near] == np.arange(place.size))
+        taken.append(place[mutual])
+        left = place[inside & ~mutual]
+        if mutual.sum() < FEW_AT_ONCE * place.size:
+            taken.append(_one_by_one(left, key[left], dose[left], reach))
+            break
+        place = left
+    return np.sort(np.concatenate(taken))
+
+
+def _one_by_one(place: Index, key: Floats, dose: NDArray[np.bool_], reach: float) -> Index:
+    """The same choice from a heap of neighbours on the line of those left."""
+    n, where, arm = place.size, key.tolist(), dose.tolist()
+    before, after, alive = list(range(-1, n - 1)), list(range(1, n + 1)), [True] * n
+    edge = np.flatnonzero((dose[1:] != dose[:-1]) & (np.diff(key) <= reach))
+    heap = list(zip((key[edge + 1] - key[edge]).tolist(), edge.tolist(), (edge + 1).tolist(), strict=True))
+    heapq.heapify(heap)
+    chosen = []
+    while heap:
+        _, i, j = heapq.heappop(heap)
+        if not (alive[i] and alive[j]):
+            continue
+        alive[i] = alive[j] = False
+        chosen += (i, j)
+        a, b = before[i], after[j]
+        if a >= 0:
+            after[a] = b
+        if b < n:
+            before[b] = a
+            if a >= 0 and arm[a] != arm[b] and where[b] - where[a] <= reach:
+                heapq.heappush(heap, (where[b] - where[a], a, b))
+    return place[np.array(chosen, dtype=np.intp)]
+
+
+def matched_effect(
+    matches: Matches,
+    score: ArrayLike | Logit,
+    d: ArrayLike,
+    y: ArrayLike,
+    *,
+    outcome: str,
+    x: ArrayLike | None = None,
+    adjust: bool = True,
+    level: float = 0.95,
+) -> Estimate:
+    """Mean of treated minus matched controls: the ATT, or the ATT of the matched where treated units were left out.
+
+    ``score``, ``d`` (n,) as given to ``match``, ``y`` (n,). Outcomes are first freed of a least-squares trend among the
+    matched controls: in the logit, or in ``x`` (n, k); ``adjust=False`` leaves them, and is refused where the pairs
+    lean so far that it would be biased. Errors count how often a control is used, with outcome variances from its
+    neighbours in the same arm (the bootstrap is invalid for matching). Given a ``Logit`` they account for its
+    estimation, the derivative of the effect being taken from a regression in each arm; bare scores count as known,
+    which as a rule makes the interval too long. t with (matched treated - 1) degrees of freedom.
+
+    Sources: Abadie & Imbens (2006), Econometrica 74(1); (2011), JBES 29(1), for the adjustment; (2016), Econometrica
+    84(2), for the estimated propensity; Abadie & Spiess (2022), JASA 117(538), without replacement.
+
+    Raises:
+        ValueError: lengths that differ, a NaN or infinite entry, fewer than two matched treated units or three
+            controls, an outcome without variance, ``x`` without adjustment, or a plain difference that leans.
+    """
+    treated, outcomes, _ = validated(d, y, np.arange(len(matches.key)))
+    focus, place, count = np.unique(matches.treated, return_inverse=True, return_counts=True)
+    if focus.size < 2 or (~treated).sum() <= VARIANCE_NEIGHBOURS:
+        raise ValueError(f"matches: {focus.size} matched treated, {(~treated).sum()} controls are too few for an error")
+    if x is not None and not adjust:
+        raise ValueError("x: covariates are for the adjusted estimate, got adjust=False")
+    pilot = outcomes[~treated, 0].mean()
+    target, share = outcomes[:, 0] - pilot, 1 / count[place]
+    use = np.bincount(matches.control, weights=share, minlength=len(treated)).astype(np.float64)
+    e = score.score if isinstance(score, Logit) else np.asarray(score, dtype=np.float64)
+    trend = _trend(np.log(e / (1 - e))[:, None] if x is None else matrix(x, len(treated)), target, use)
+    rest = target - trend if adjust else target
+    untreated = np.bincount(place, weights=share * rest[matches.control])
+    rows = np.stack([untreated + (target - rest)[focus], rest[focus] - untreated], axis=1)
+    point = rows.mean(axis=0)
+    pool = matches.order[~treated[matches.order]]
+    again = use[pool] ** 2 - np.bincount(matches.control, weights=share**2, minlength=len(treated))[pool]
+    reuse = float(again @ _local_variance(rest[pool]))
+    cov = (np.cov(rows.T) * focus.size + reuse * REUSE_SIGNS) / focus.size**2
+    if isinstance(score, Logit):
+        cov[1, 1] += _estimation(matches, score, treated, rest, point[1], focus.size)
+    lean = trend[focus].mean() - trend @ use / focus.size
+    if not adjust and abs(lean) > LARGEST_LEAN * np.sqrt(cov[1, 1]):
+        raise ValueError(
+            f"adjust: pairs lean to one side, which biases their plain difference by about {lean:.3g} (standard error "
+            f"{np.sqrt(cov[1, 1]):.3g}); allowed are adjust=True, replacement or a smaller caliper"
+        )
+    return estimate(
+        outcome=outcome,
+        estimand="ATT" if focus.size == treated.sum() else "ATT of the matched",
+        method="matching on the propensity" + (", bias-adjusted" if adjust else ""),
+        value=float(point[1]),
+        control_mean=float(pilot + point[0]),
+        cov=cov,
+        df=focus.size - 1,
+        level=level,
+        n_treated=focus.size,
+        n_control=int((use > 0).sum()),
+    )
+
+
+def _trend(x: Floats, y: Floats, weight: Floats) -> Floats:
+    """Least squares of ``y`` on ``x`` with weights, predicted for every row."""
+    used = weight > 0
+    design = np.column_stack([np.ones(len(x)), x - np.average(x[used], axis=0, weights=weight[used])])
+    root = np.sqrt(weight[used])
+    beta = np.linalg.lstsq(root[:, None] * design[used], root * y[used], rcond=None)[0]
+    return design[:, 1:] @ beta[1:]
+
+
+def _local_variance(y: Floats) -> Floats:
+    """Variance of each outcome (n,) given its place in order: J / (J + 1) of the squared gap to J = 2 neighbours."""
+    middle = np.arange(y.size).clip(1, y.size - 2)
+    around = y[middle - 1] + y[middle] + y[middle + 1] - y
+    return VARIANCE_NEIGHBOURS / (VARIANCE_NEIGHBOURS + 1) * (y - around / VARIANCE_NEIGHBOURS) ** 2
+
+
+def _estimation(
+    matches: Matches, score: Logit, treated: NDArray[np.bool_], y: Floats, effect: float, matched: int
+) -> float:
+    """What estimating the propensity adds to the variance of the effect; as a rule it is negative.
+
+    g' I g - c' I c over n, with I the inverse information, g the derivative of the effect by the coefficients and c
+    the covariance of effect and score function (Abadie & Imbens 2016, theorem 2).
+    """
+    order, dose = matches.order, treated[matches.order]
+    other, gap = _nearest_opposite(matches.key[order], dose)
+    e, design, target = score.raw[order], score.design[order], y[order]
+    weight = e * (1 - e)
+    weight = np.where(gap <= matches.caliper, weight, 0.0)
+    gain = np.where(dose, 1, -1) * (target - target[other])
+    both = [design @ np.linalg.lstsq(design[arm], target[arm], rcond=None)[0] for arm in (~dose, dose)]
+    slope = design.T @ (weight * (both[1] - both[0] - effect))
+    covariance = design.T @ (weight * (gain - effect))
+    for arm, load in ((dose, weight), (~dose, weight * e / (1 - e))):
+        at = (np.cumsum(arm) - 1).clip(0, arm.sum() - 2)  # the pair of neighbours of this arm around each row
+        pairs = np.diff(target[arm]) * np.bincount(at, weights=load, minlength=arm.sum() - 1) / 2
+        covariance = covariance + pairs @ np.diff(design[arm], axis=0)
+    inverse = score.inverse_information
+    return float(slope @ inverse @ slope - covariance @ inverse @ covariance) / matched**2 / len(treated)
+
+
+def _nearest_opposite(key: Floats, dose: NDArray[np.bool_]) -> tuple[Index, Floats]:
+    """For rows in order, the place of the nearest row of the other arm, the left one of two, and how far it is."""
+    edge = np.flatnonzero(dose[1:] != dose[:-1])  # the last place of each run of one arm
+    run = np.concatenate([[0], np.cumsum(dose[1:] != dose[:-1])])
+    left, right = np.concatenate([[-1], edge])[run], np.concatenate([edge + 1, [key.size]])[run]
+    padded = np.concatenate([[-np.inf], key, [np.inf]])
+    gap_left, gap_right = key - padded[left + 1], padded[right + 1] - key
+    return np.where(gap_left <= gap_right, left, right), np.minimum(gap_left, gap_right)

@@ -1,0 +1,147 @@
+"""Grouped queries give what the same estimator gives on the rows, balanced or not, however the table is written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from causal_assets.designs.panel_reading import read_event_study, read_two_way
+from causal_assets.estimators.event_study import event_study_rows
+from causal_assets.estimators.two_way import two_way
+from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.queries.panels import PanelColumns, event_differences, unit_patterns
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+PANEL = PanelColumns("panel", "unit", "period", "y", "d")
+CLUSTERED = PanelColumns("panel", "unit", "period", "y", "d", "region")
+
+
+def _rows(kind: str = "block", lost: int = 0, units: int = 160, periods: int = 6) -> Rows:
+    rng = np.random.default_rng(0)
+    i, t = (a.ravel() for a in np.indices((units, periods)))
+    start = np.where(np.arange(units) < 60, 3 if kind == "block" else rng.integers(1, periods, units), periods)
+    d = (t >= start[i]).astype(float)
+    if kind == "on and off":
+        d = np.where((t > 0) & (i < 60), rng.random(i.size) < 0.5, 0.0)
+    y = 5 * rng.normal(size=units)[i] + t + d + rng.normal(size=i.size)
+    kept = np.ones(i.size, dtype=bool)
+    kept[rng.choice(np.flatnonzero(t > 0), lost, replace=False)] = False
+    return y[kept], d[kept], i[kept], t[kept]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Warehouse]:
+    def written(rows: Rows, period: str = "period", order: int | None = None, **columns: Any) -> Warehouse:
+        warehouse = Warehouse(path=str(tmp_path / "w.duckdb"))
+        y, d, unit, t = rows
+        data = {"y": y, "d": d, "unit": unit, "period": t, "region": unit // 2, **columns}
+        if order is not None:
+            shuffled = np.random.default_rng(order).permutation(y.size)
+            data = {name: np.asarray(values)[shuffled] for name, values in data.items()}
+        with warehouse.connect() as connection:
+            import pyarrow as pa
+
+            connection.register("given", pa.table(data))
+            connection.execute(f"CREATE OR REPLACE TABLE panel AS SELECT * REPLACE ({period} AS period) FROM given")
+        return warehouse
+
+    return written
+
+
+@pytest.mark.parametrize("panel", [PANEL, CLUSTERED])
+@pytest.mark.parametrize(
+    ("kind", "lost", "periods"),
+    [("block", 0, 6), ("staggered", 0, 6), ("on and off", 0, 6), ("staggered", 90, 6), ("on and off", 900, 70)],
+)
+def test_two_way_from_grouped_queries_equals_the_rows(write, panel, kind, lost, periods):
+    y, d, unit, t = rows = _rows(kind, lost, periods=periods)
+    ours = read_two_way(write(rows, order=1), panel)
+    expected = two_way(y, d, unit, t, cluster=None if panel.cluster is None else unit // 2)
+    assert ours.value == pytest.approx(expected.value, rel=1e-10)
+    assert ours.std_error == pytest.approx(expected.std_error, rel=1e-10)
+    assert (ours.rows, ours.treated, ours.control) == (expected.rows, expected.treated, expected.control)
+
+
+def test_a_block_with_few_units_has_the_cr2_error_of_the_rows(write):
+    rows = _rows(units=90)
+    rows = tuple(a[rows[2] >= 30] for a in rows)  # 30 treated, 30 controls
+    ours, expected = read_two_way(write(rows), PANEL), two_way(*rows)
+    assert ours.small_error == pytest.approx(expected.small_error, rel=1e-9)
+    assert ours.small_df == pytest.approx(expected.small_df, rel=1e-6)
+    assert ours.estimate(outcome="y").low == pytest.approx(expected.estimate(outcome="y").low, rel=1e-8)
+
+
+@pytest.mark.parametrize(
+    "period", ["DATE '2026-01-31' + CAST(period * 7 AS INTEGER)", "CAST(2000 + period AS VARCHAR)"]
+)
+def test_dates_and_texts_are_periods_too(write, period):
+    rows = _rows("staggered", 50)
+    assert read_two_way(write(rows, period), PANEL).value == pytest.approx(two_way(*rows).value, rel=1e-10)
+    block = _rows()
+    found = read_event_study(write(block, period), PANEL)
+    np.testing.assert_allclose(found.coef, event_study_rows(*block).coef, rtol=1e-9)
+
+
+def test_an_event_study_equals_the_rows_with_and_without_its_covariances(write):
+    expected = event_study_rows(*_rows())
+    warehouse = write(_rows(), order=3)
+    full, quick = (read_event_study(warehouse, PANEL, joint=joint) for joint in (True, False))
+    np.testing.assert_allclose(full.cov, expected.cov, rtol=1e-10, atol=1e-14)
+    for found in (full, quick):
+        np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-10)
+        np.testing.assert_allclose(np.diag(found.cov), np.diag(expected.cov), rtol=1e-10)
+        assert (found.relative, found.df, found.n_treated) == (expected.relative, expected.df, expected.n_treated)
+    with pytest.raises(ValueError, match="full covariance"):
+        quick.pre_trend()
+
+
+def test_a_billion_added_to_every_outcome_leaves_the_errors(write):
+    for kind, lost in (("block", 0), ("staggered", 60)):
+        y, *rest = _rows(kind, lost)
+        plain = read_two_way(write((y, *rest)), PANEL).std_error
+        assert read_two_way(write((y + 1e9, *rest)), PANEL).std_error == pytest.approx(plain, rel=1e-6)
+
+
+def test_units_of_one_arm_that_swap_periods_or_dates_are_noticed(write):
+    y, d, unit, t = _rows()
+    swapped = d.copy()  # unit 0 adopts a period early and unit 1 a period late: shares by period are a block's still
+    swapped[(unit == 0) & (t == 2)] = 1
+    swapped[(unit == 1) & (t == 3)] = 0
+    swapped[(unit == 2) & (t == 3)] = 0
+    ours = read_two_way(write((y, swapped, unit, t)), PANEL)
+    assert ours.value == pytest.approx(two_way(y, swapped, unit, t).value, rel=1e-10)
+    with pytest.raises(ValueError, match="use staggered"):
+        read_event_study(write((y, swapped, unit, t)), PANEL)
+    other = t.copy()  # unit 0 has period 4 twice and no 5, unit 1 the reverse: every count is a balanced panel's
+    other[(unit == 0) & (t == 5)] = 4
+    other[(unit == 1) & (t == 4)] = 5
+    with pytest.raises(ValueError, match="2 units have more than one row in a period"):
+        read_two_way(write((y, d, unit, other)), PANEL)
+    with pytest.raises(ValueError, match="unbalanced or has double rows"):
+        read_event_study(write((y, d, unit, other)), PANEL)
+
+
+def test_bad_panels_are_refused_by_name(write):
+    y, d, unit, t = _rows()
+    for rows, message in [
+        ((np.where(unit == 3, np.nan, y), d, unit, t), "y: 6 outcomes are NULL, NaN or infinite"),
+        ((y, 2 * d, unit, t), "d: .* rows are neither 0 nor 1"),
+        ((y[t == 0], d[t == 0], unit[t == 0], t[t == 0]), "period: at least 2 periods are needed, got 1"),
+        ((y, np.where(unit == 3, 1.0, d), unit, t), "units are treated in the first period 0"),
+        ((y, (t >= 3).astype(float), unit, t), "unit and period effects explain the treatment"),
+        ((y, 0 * d, unit, t), "unit and period effects explain the treatment"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_two_way(write(rows), PANEL)
+    with pytest.raises(ValueError, match="the panel is unbalanced"):
+        read_event_study(write(_rows("block", 10)), PANEL)
+    with pytest.raises(ValueError, match="both treated and untreated units"):
+        read_event_study(write((y, 0 * d, unit, t)), PANEL)
+
+
+def test_names_and_values_are_quoted():
+    panel = PanelColumns("s.t", 'unit"', "the week", "y", "d")
+    assert '"unit"""' in event_differences(panel, "it's", "b") and "'it''s'" in event_differences(panel, "it's", "b")
+    assert "mask_1" in unit_patterns(panel, list(range(63)), 0.1) and "0.1::DOUBLE" in unit_patterns(panel, [1], 0.1)
