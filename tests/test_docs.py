@@ -18,6 +18,12 @@ def test_the_asset_table_is_as_generated():
     assert (DOCS / "assets.md").read_text(encoding="utf-8") == page(), "run `make docs`"
 
 
+def test_the_page_of_designs_is_as_generated():
+    from docs.generate import DOCS, designs_page
+
+    assert (DOCS / "designs.md").read_text(encoding="utf-8") == designs_page(), "run `make docs`"
+
+
 def test_the_readme_speaks_of_every_group_of_assets():
     from docs.generate import FLOW
 

@@ -1,28 +1,13 @@
 """What holds for every design: its template is a study, and each of its fields belongs to a stage."""
 
-from importlib import import_module
-from pkgutil import iter_modules
-
 import pytest
 import yaml
 
-import causal_assets.designs as designs
 from causal_assets.designs.study import Study
 from causal_assets.home import PROJECT
+from docs.generate import every_design
 
-
-def _every_design() -> list[type[Study]]:
-    modules = [import_module(f"causal_assets.designs.{module.name}") for module in iter_modules(designs.__path__)]
-    found = {
-        design
-        for module in modules
-        for design in vars(module).values()
-        if isinstance(design, type) and issubclass(design, Study) and "design" in vars(design)
-    }
-    return sorted(found, key=lambda design: design.__name__)
-
-
-DESIGNS = _every_design()
+DESIGNS = every_design()
 
 
 def _scaffolded(design: type[Study]) -> Study:
