@@ -1,5 +1,7 @@
 """Placebo in space: would units that were not treated have shown the same gap?"""
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
 from math import comb
 
@@ -11,6 +13,8 @@ from causal_assets.estimators.simplex import Mask
 from causal_assets.estimators.synthetic_control import Method, Panel, centred, donor_weights, set_estimate
 from causal_assets.types import Estimate
 
+# (donors,) weights of a panel's donors, in the order of its units.
+WeightsOf = Callable[[Panel], Floats]
 # All groups of placebo units are tried where there are no more than this many, else as many are drawn.
 GROUPS = 1_000
 # A pre-period fit better than this share of the series' spread is exact: gaps in units of it mean nothing.
@@ -18,7 +22,14 @@ EXACT_FIT = 1e-6
 
 
 def placebo_in_space(
-    panel: Panel, method: Method, *, outcome: str, level: float = 0.95, seed: int = 0, groups: int = GROUPS
+    panel: Panel,
+    method: Method,
+    *,
+    outcome: str,
+    level: float = 0.95,
+    seed: int = 0,
+    groups: int = GROUPS,
+    weights_of: WeightsOf | None = None,
 ) -> Estimate:
     """Mean effect on the treated, with every constant effect whose gap is not too large among placebo gaps.
 
@@ -31,7 +42,9 @@ def placebo_in_space(
 
     A placebo's gap is a line in theta and so is the treated gap, hence the set is exact; it always holds the value,
     and may be unbounded or a union (``pieces``). ``std_error`` is None. Where there are more than ``groups`` groups,
-    that many are drawn by ``seed``. All fits are one batch on one Gram matrix: memory O(groups n).
+    that many are drawn by ``seed``. All fits are one batch on one Gram matrix: memory O(groups n). ``weights_of`` finds
+    the donors' weights of a panel in another way (from predictors, say), one panel at a time; they may depend on
+    outcomes before the treatment only.
 
     Sources: Abadie, Diamond & Hainmueller (2010), JASA 105(490); Firpo & Possebom (2018), J. Causal Inference 6(2), for
     the inversion.
@@ -43,7 +56,7 @@ def placebo_in_space(
     if not 0.0 < level < 1.0:
         raise ValueError(f"{outcome}: level must lie strictly between 0 and 1, got {level}")
     members = groups_of_units(panel.treated, groups, seed)
-    level_of, slope_of, rmspe = placebo_gaps(panel, method, members)
+    level_of, slope_of, rmspe = placebo_gaps(panel, method, members, weights_of)
     if rmspe[0] <= EXACT_FIT * float(np.ptp(panel.y[:, : panel.pre])):
         raise ValueError(
             f"pre: {panel.pre} periods before treatment are fitted exactly by {len(panel.donors)} donors, so gaps "
@@ -81,13 +94,20 @@ def groups_of_units(treated: Mask, most: int, seed: int) -> Mask:
     return members
 
 
-def placebo_gaps(panel: Panel, method: Method, members: Mask) -> tuple[Floats, Floats, Floats]:
+def placebo_gaps(
+    panel: Panel, method: Method, members: Mask, weights_of: WeightsOf | None = None
+) -> tuple[Floats, Floats, Floats]:
     """Of each group: mean gap after treatment as ``level + theta * slope`` (g,), theta off the treated, and RMSPE."""
     everyone = np.ones(len(panel.units), dtype=bool)
     z = centred(panel.y, everyone, panel.pre, method.demeaned)
     share = members / members.sum(axis=1, keepdims=True)
     before = z[:, : panel.pre]
-    contrast = share - donor_weights(before, share @ before, method, allowed=~members)
+    if weights_of is None:
+        contrast = share - donor_weights(before, share @ before, method, allowed=~members)
+    else:
+        contrast = share.copy()
+        for row, group in zip(contrast, members, strict=True):
+            row[~group] = -weights_of(replace(panel, treated=group))
     after = z[:, panel.pre :].mean(axis=1)
     rmspe = np.sqrt(((contrast @ before) ** 2).mean(axis=1))
     return contrast @ after, -contrast @ panel.treated.astype(np.float64), rmspe

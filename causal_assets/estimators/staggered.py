@@ -216,7 +216,7 @@ class GroupTime:
         )
 
     def _averages(self, member: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats]:
-        """Effects and counterfactual levels (J,) of cells ``member`` (K, J) weighted by cohort size; influences (n, J)."""
+        """Effects and counterfactual levels (J,) of cells ``member`` (K, J), cohorts by size; influences (n, J)."""
         cohorts = np.unique(self.group)
         units = {g: np.flatnonzero(self.cohort == g) for g in cohorts}
         means = {g: self.outcome[units[g]].mean(axis=0) for g in cohorts}
