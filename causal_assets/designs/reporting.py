@@ -220,6 +220,7 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
         margins={o.name: o.margin for o in study.measures if o.margin is not None},
         balance=tuple(study.balance(warehouse, name)),
         propensity=study.propensity(warehouse, name),
+        figures=study.figures(warehouse, name, findings) if findings else {},
     )
 
 

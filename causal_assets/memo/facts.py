@@ -1,10 +1,14 @@
 """Everything a memo may say. The page is a function of these facts and of nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from causal_assets.types import Decision, Diagnostic, Estimate, Role, Verdict
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Reading(StrEnum):
@@ -37,7 +41,7 @@ class MemoFacts:
     show, or the largest rise where the outcome is in ``harmed_by_increase``. ``profit`` is (value, low, high) in
     dollars per treated unit. ``primary`` is None while no unit's window has passed. ``balance`` rows are (covariate,
     standardised mean difference before, after adjustment or None); ``propensity`` is (bin edges, treated per bin,
-    control per bin).
+    control per bin); ``figures`` are the design's own plots by title.
 
     Raises:
         ValueError: an estimate without its profit.
@@ -74,6 +78,7 @@ class MemoFacts:
     balance: tuple[tuple[str, float, float | None], ...]
     harmed_by_increase: frozenset[str] = frozenset()
     propensity: tuple[Sequence[float], Sequence[int], Sequence[int]] | None = None
+    figures: Mapping[str, "Figure"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.primary is None) is not (self.profit is None):

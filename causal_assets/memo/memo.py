@@ -46,6 +46,7 @@ def render(facts: MemoFacts) -> str:
         spectrum=_spectrum(facts),
         balance=_balance(facts),
         overlap=_overlap(facts),
+        pictures={title: _picture(figure, title) for title, figure in facts.figures.items()},
     )
 
 

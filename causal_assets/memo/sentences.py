@@ -13,6 +13,11 @@ ESTIMANDS = {
     "ITT": "all {unit}s of the study, as assigned",
     "ATT": "the treated {unit}s",
     "ATO": "the {unit}s for which either arm was plausible",
+    "CACE": "the {unit}s that take up the treatment because it is offered to them",
+    "LATE": "the {unit}s that take up the treatment because of the instrument",
+    "QTE": "a quantile of all {unit}s’ outcomes, not of their changes",
+    "ACME": "all {unit}s, the part of the effect that goes through the mediator",
+    "ADE": "all {unit}s, the part of the effect that does not go through the mediator",
 }
 SCALES_TO_TREATED = frozenset({"ATE", "ITT", "ATT"})  # an overlap effect says nothing of all the treated
 
@@ -104,8 +109,7 @@ def answer(facts: MemoFacts) -> str:
     match facts.reading:
         case Reading.CLEAR:
             found = (
-                f"{_clause(facts)} ({level} {words.interval(estimate.low, estimate.high, signed)}"
-                f"{words.clause(words.p_value(estimate.p_value))})."
+                f"{_clause(facts)} ({level} {ends(estimate, signed)}{words.clause(words.p_value(estimate.p_value))})."
             )
             if estimate.control_mean is not None:
                 found += f" Without it the mean was {plain(estimate.control_mean)}."
@@ -123,6 +127,12 @@ def answer(facts: MemoFacts) -> str:
         else ""
     )
     return found[0].upper() + found[1:] + early
+
+
+def ends(estimate: Estimate, show: words.Show) -> str:
+    """The confidence set in words, part by part where it is not one interval."""
+    parts = estimate.pieces or ((estimate.low, estimate.high),)
+    return " or ".join(words.interval(low, high, show) for low, high in parts)
 
 
 def _no_effect(facts: MemoFacts, estimate: Estimate) -> str:
@@ -210,8 +220,7 @@ def row(facts: MemoFacts, role: Role, estimate: Estimate) -> Row:
         outcome=words.name(estimate.outcome),
         control_mean="" if estimate.control_mean is None else words.number(estimate.control_mean, money=money),
         value=signed(estimate.value),
-        interval=words.interval(estimate.low, estimate.high, signed)
-        + ("" if facts.common_level else f" ({words.level(estimate.level)})"),
+        interval=ends(estimate, signed) + ("" if facts.common_level else f" ({words.level(estimate.level)})"),
         relative=words.percent(relative[0]) if (relative := _relative(estimate)) else "",
         p_value=words.p_value(estimate.p_value),
         reading=_row_reading(facts, role, estimate),
@@ -256,18 +265,19 @@ def design(facts: MemoFacts) -> tuple[str, list[str]]:
 def sample(facts: MemoFacts, estimate: Estimate) -> str:
     """Who is compared, how many of them, by which method, and whom the number speaks of."""
     control, treated = facts.arms
-    whom = ESTIMANDS[estimate.estimand].format(unit=facts.unit) if estimate.estimand in ESTIMANDS else "its estimand"
+    speaks = f"The number is the {estimate.estimand}."
+    if estimate.estimand in ESTIMANDS:
+        speaks = f"The number speaks of {ESTIMANDS[estimate.estimand].format(unit=facts.unit)} ({estimate.estimand})."
     return (
         f"{estimate.n_treated:,} {facts.unit}s with \u201c{treated}\u201d, {estimate.n_control:,} with "
-        f"\u201c{control}\u201d. Method: {words.name(estimate.method)}. "
-        f"The number speaks of {whom} ({estimate.estimand})."
+        f"\u201c{control}\u201d. Method: {words.name(estimate.method)}. {speaks}"
     )
 
 
 def described(estimate: Estimate, money: bool) -> str:
     """One estimate for a reader who cannot see the plot."""
     show = words.shower(money=money, sign=True)
-    return f"{show(estimate.value)} ({words.interval(estimate.low, estimate.high, show)})"
+    return f"{show(estimate.value)} ({ends(estimate, show)})"
 
 
 def registration(facts: MemoFacts) -> str:
