@@ -33,7 +33,7 @@ def log_estimates(
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{_database(home.mlflow)}")
+    mlflow.set_tracking_uri(f"sqlite:///{database(home.mlflow)}")
     client = mlflow.MlflowClient()
     found = client.get_experiment_by_name(study)
     experiment = (
@@ -63,7 +63,7 @@ def log_estimates(
     return run.info.run_id
 
 
-def _database(folder: Path) -> Path:
+def database(folder: Path) -> Path:
     """The tracking database, made under another name first: MLflow cannot go on from one that is half made."""
     import mlflow
 

@@ -1,6 +1,9 @@
 """Running a study over a table made in a test, through all its stages."""
 
+import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pyarrow.parquet as pq
 
 from causal_assets.designs.table import TableStudy
 from causal_assets.home import Home
+from causal_assets.tracking import database
 from causal_assets.types import Decision, Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.results import Finding
@@ -39,6 +43,12 @@ class Told:
         return {e.method: e for role, e in self.findings if role is Role.ALTERNATIVE}
 
 
+@cache
+def tracking_database() -> Path:
+    """An empty tracking database, made once: making one takes longer than a small study."""
+    return database(Path(tempfile.mkdtemp()) / "mlflow")
+
+
 def write_table(home: Home, columns: dict[str, Any], file: str = "table.parquet") -> None:
     """Put the table where the study's YAML would lie."""
     folder = home.root / "studies" / NAME
@@ -54,6 +64,8 @@ def house_of(home: Home, design: type[TableStudy], fields: dict[str, Any]) -> Ho
 def tell(home: Home, design: type[TableStudy], fields: dict[str, Any], columns: dict[str, Any]) -> Told:
     """Run the study over the table, registration to memo, and read what it wrote; a failure is raised."""
     write_table(home, columns)
+    home.mlflow.mkdir(exist_ok=True)
+    shutil.copy(tracking_database(), home.mlflow)
     built = house_of(home, design, fields)
     stages = ("registration", "cohort", "outcomes", "estimate", "evidence", "decision", "mandate", "memo")
     result = built.run(*((NAME, stage) for stage in stages))
