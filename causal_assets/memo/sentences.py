@@ -16,6 +16,10 @@ ESTIMANDS = {
     "CACE": "the {unit}s that take up the treatment because it is offered to them",
     "LATE": "the {unit}s that take up the treatment because of the instrument",
     "QTE": "a quantile of all {unit}s’ outcomes, not of their changes",
+    "ATE on the triggered": "the {unit}s that met the change, or would have",
+    "ATE on the always observed": "the {unit}s whose outcome is known in either arm",
+    "ATE of being switched on": "all {unit}s, in periods in which it is switched on",
+    "interaction of both experiments": "what the other experiment does to the effect",
     "ACME": "all {unit}s, the part of the effect that goes through the mediator",
     "ADE": "all {unit}s, the part of the effect that does not go through the mediator",
 }
@@ -174,7 +178,8 @@ def tiles(facts: MemoFacts) -> list[Tile]:
     if relative := _relative(estimate):
         label = "Relative lift" if facts.reading is Reading.CLEAR and estimate.value > 0 else "Relative difference"
         found.append(_tile(label, *relative, words.percent, level))
-    whom = f"treated {unit}" if estimate.estimand in SCALES_TO_TREATED else f"{unit} for which either arm was plausible"
+    among = {"ATO": f"{unit} for which either arm was plausible"} | dict.fromkeys(SCALES_TO_TREATED, f"treated {unit}")
+    whom = among.get(estimate.estimand, unit)
     profit = _tile(f"Profit per {whom}", *facts.profit, dollars, level)
     return [*found, profit, _cost(facts, estimate)]
 
