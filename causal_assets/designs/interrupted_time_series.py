@@ -85,7 +85,8 @@ class InterruptedTimeSeries(TableStudy):
         y, x, start = self._series(warehouse, study, self.primary.name)
         # As far ahead as the study itself, but from no less than half of the time before.
         earlier = start - min(y.size - start, start // 2)
-        placebo = self._forecast(y[:start], x[:start], earlier)
+        moving = np.ptp(x[:earlier], axis=0) > 0  # a control may not have moved yet
+        placebo = self._forecast(y[:start], x[:start, moving], earlier)
         findings.append((Role.PLACEBO, average_effect(placebo, outcome=self.primary.name, level=self.level)))
         return findings
 

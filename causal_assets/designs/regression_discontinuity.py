@@ -103,7 +103,7 @@ class RegressionDiscontinuity(TableStudy):
         return f"{other[self.treated_where]} {self.cutoff:g}", f"{self.treated_where} {self.cutoff:g}"
 
     def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
-        """Every outcome's jump; of the primary also other bandwidths, a donut, and the jumps of covariates.
+        """Every outcome's jump; of the primary also the conventional one, other bandwidths, a donut, covariates' jumps.
 
         Rows leave the engine, one outcome at a time: the bandwidth is learned from them.
         """
@@ -165,7 +165,7 @@ class RegressionDiscontinuity(TableStudy):
         from causal_assets.estimators.discontinuity import donut, over_bandwidths
 
         y, x, options = rows["y"], rows["running"], self._options(rows, self.primary.name)
-        found = [jump.estimate] if self.window else []
+        found = [jump.estimate, jump.conventional] if self.window else [jump.conventional]
         for multiple, other in over_bandwidths(y, x, jump, multiples=MULTIPLES, **options):
             found.append(replace(other.estimate, method=_at(multiple)))
         if self.donut is not None:

@@ -2,22 +2,31 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import dagster as dg
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.conformal import conformal
 from causal_assets.estimators.placebo_space import placebo_in_space
-from causal_assets.estimators.synthetic_control import Method, Panel, choose_ridge, fit, leave_one_out
+from causal_assets.estimators.predictors import fit_predictors
+from causal_assets.estimators.synthetic_control import Fit, Method, Panel, choose_ridge, fit, leave_one_out
 from causal_assets.estimators.synthetic_did import synthetic_did
 from causal_assets.memo.facts import Identification
+from causal_assets.protocol import Finite
 from causal_assets.types import Diagnostic, Estimate, Role
-from causal_assets.warehouse.engine import Warehouse, literal
+from causal_assets.warehouse.engine import Warehouse, identifier, literal
+from causal_assets.warehouse.queries.tables import numbered
 from causal_assets.warehouse.results import Finding
 
+# A donor with less weight than this does not count.
+NO_WEIGHT = 1e-6
+MOST_BARS = 12  # more donors than this cannot be read
+Period = int | str
+ON_PREDICTORS = " matched on predictors,"
 BY_DONORS = Identification(
     words="Untreated {unit}s are weighted so that together they moved like the treated before it began. Had it not "
     "begun, the treated would have gone on moving like them; what differs afterwards is the effect.",
@@ -37,6 +46,17 @@ class PanelColumns(dg.Model, dg.Resolvable):
     period: str
 
 
+class Predictor(dg.Model, dg.Resolvable):
+    """A column's mean over the periods ``first`` to ``last``, both included; by default all before the treatment.
+
+    Values that are empty do not count; the outcome's own column may be a predictor.
+    """
+
+    column: str
+    first: Period | None = None
+    last: Period | None = None
+
+
 @dg.scaffold_with(TemplateScaffolder)
 class SyntheticControl(TableStudy):
     """Effect on the ``treated`` units from period ``start`` on; all other units are donors, or ``population`` of them.
@@ -44,6 +64,9 @@ class SyntheticControl(TableStudy):
     ``demeaned`` takes each unit's own level off first; ``augmented`` corrects what the weights leave unmatched by ridge
     regression, its penalty by leaving out one period at a time. ``inference`` permutes blocks of time or tries every
     unit as a placebo; synthetic DiD has a normal interval.
+
+    With ``predictors`` the weights match these instead of every earlier outcome (Abadie, Diamond & Hainmueller). Their
+    ``importance`` is given, or searched so that the outcome is followed best over ``fit_over`` (first, last).
     """
 
     design: ClassVar[str] = "synthetic control"
@@ -54,17 +77,95 @@ class SyntheticControl(TableStudy):
     cohort_fields: ClassVar[tuple[str, ...]] = ("treated",)
     estimate_fields: ClassVar[tuple[str, ...]] = (
         "start", "estimator", "demeaned", "augmented", "inference", "statistic", "seed",
+        "importance", "fit_over",
     )  # fmt: skip
 
     columns: PanelColumns
     treated: Annotated[list[str], Field(min_length=1)]
-    start: int | str
+    start: Period
     estimator: Literal["synthetic_control", "synthetic_did", "difference_in_differences"] = "synthetic_control"
     demeaned: bool = False
     augmented: bool = False
     inference: Literal["conformal", "placebo"] = "conformal"
     statistic: Literal["mean", "absolute"] = "mean"
     seed: int = 0
+    predictors: Annotated[list[Predictor], Field(default_factory=list)]
+    importance: list[Finite] | None = None
+    fit_over: Annotated[list[Period], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _fields_fit_together(self) -> Self:
+        if self.covariates:
+            raise ValueError(f"covariates: {self.covariates} would not be used; name them as predictors")
+        if not self.predictors:
+            for name in ("importance", "fit_over"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: belongs to predictors, and none are given")
+            return self
+        if self.estimator != "synthetic_control" or self.demeaned or self.augmented or self.inference != "placebo":
+            raise ValueError(
+                "predictors: they need estimator: synthetic_control and inference: placebo, without demeaned or "
+                "augmented"
+            )
+        if self.importance is not None and len(self.importance) != len(self.predictors):
+            raise ValueError(
+                f"importance: expected {len(self.predictors)} shares, as many as predictors, got {len(self.importance)}"
+            )
+        windows = {f"predictors.{p.column}": (p.first, p.last) for p in self.predictors}
+        windows |= {} if self.fit_over is None else {"fit_over": (self.fit_over[0], self.fit_over[1])}
+        for field, window in windows.items():
+            given = [period for period in window if period is not None]
+            if any(type(period) is not type(self.start) for period in given):
+                raise ValueError(f"{field}: {given} must be written as start is, which is {self.start!r}")
+            if given != sorted(given, key=lambda period: (period, 0)) or any(not p < self.start for p in given):  # ty: ignore[unsupported-operator]
+                raise ValueError(f"{field}: expected first <= last, both before start {self.start}, got {given}")
+        return self
+
+    @property
+    def stage_fields(self) -> dict[str, tuple[str, ...]]:
+        """Predictors are read with the outcomes, for the outcome's own past is usually one."""
+        fields = super().stage_fields
+        return fields | {"outcomes": (*fields["outcomes"], "predictors")}
+
+    def write_outcomes(self, warehouse: Warehouse, study: str) -> None:
+        """Also write ``<study>.predictors``: their means by unit.
+
+        Raises:
+            dagster.Failure: as ``TableStudy``; a column that the table has not, or a unit without a predictor.
+        """
+        super().write_outcomes(warehouse, study)
+        if not self.predictors:
+            return
+        relation = self._delivery(warehouse, study)["relation"]
+        known = warehouse.columns(f"(FROM {relation})")
+        for one in self.predictors:
+            if one.column not in known:
+                raise dg.Failure(
+                    f"{study}: predictors: no column {one.column!r} in {self.origin()}; it has {sorted(known)}"
+                )
+        means = ", ".join(f"{self._mean(one)} AS p{k}" for k, one in enumerate(self.predictors))
+        warehouse.replace(
+            f"{study}.predictors",
+            f"SELECT CAST(c.unit_id AS VARCHAR) AS unit_id, {means} FROM {study}.cohort AS c "
+            f"JOIN ({numbered(relation)}) AS r USING (_row) GROUP BY ALL ORDER BY unit_id",
+        )
+        for k, one in enumerate(self.predictors):
+            missing = warehouse.rows(f"SELECT unit_id FROM {study}.predictors WHERE p{k} IS NULL ORDER BY 1")
+            if missing:
+                units = [row["unit_id"] for row in missing]
+                raise dg.Failure(
+                    f"{study}: predictors.{one.column}: {len(units)} units have no value over its periods, such as "
+                    f"{units[:3]}; choose other periods, or leave these units out by population"
+                )
+
+    def _mean(self, one: Predictor) -> str:
+        """SQL of one predictor over the rows of a unit."""
+        value = f"CAST(r.{identifier(one.column)} AS DOUBLE)"
+        period = "c.period" if isinstance(self.start, int) else "CAST(c.period AS VARCHAR)"
+        limits = [f"{period} < {_sql(self.start)}"]
+        limits += [f"{period} >= {_sql(one.first)}"] if one.first is not None else []
+        limits += [f"{period} <= {_sql(one.last)}"] if one.last is not None else []
+        return f"avg({value}) FILTER (WHERE NOT isnan({value}) AND {' AND '.join(limits)})"
 
     @property
     def roles(self) -> dict[str, str]:
@@ -98,6 +199,21 @@ class SyntheticControl(TableStudy):
         ridge = choose_ridge(panel, demeaned=self.demeaned) if self.augmented else None
         return Method(demeaned=self.demeaned, ridge=ridge)
 
+    def matched(self, warehouse: Warehouse, study: str) -> Callable[[Panel], Fit] | None:
+        """How a panel's donors are matched on the predictors; None without predictors."""
+        if not self.predictors:
+            return None
+        rows = warehouse.rows(f"FROM {study}.predictors")
+        by_unit = {row["unit_id"]: [row[f"p{k}"] for k in range(len(self.predictors))] for row in rows}
+
+        def match(panel: Panel) -> Fit:
+            labels = np.asarray(panel.periods[: panel.pre])
+            loss = None if self.fit_over is None else (labels >= self.fit_over[0]) & (labels <= self.fit_over[1])
+            values = [by_unit[unit] for unit in panel.units]
+            return fit_predictors(panel, values, importance=self.importance, loss=loss).fit
+
+        return match
+
     def effect(self, panel: Panel, outcome: str, method: Method, inference: str) -> Estimate:
         """The effect by the given method and inference."""
         if inference == "placebo":
@@ -113,6 +229,14 @@ class SyntheticControl(TableStudy):
         for name in (outcome.name for outcome in self.outcomes):
             panel = self.panel(warehouse, study, name)
             method = self.method(panel)
+            if match := self.matched(warehouse, study):
+                found = placebo_in_space(
+                    panel, method, outcome=name, level=self.level, seed=self.seed, weights_of=lambda p: match(p).weights
+                )
+                findings.append((self.role(name), replace(found, method=found.method.replace(",", ON_PREDICTORS, 1))))
+                if name == self.primary.name:
+                    findings.append((Role.ALTERNATIVE, self.effect(panel, name, method, "placebo")))
+                continue
 
             def own(panel: Panel, name: str = name, method: Method = method) -> Estimate:
                 if self.estimator == "synthetic_did":
@@ -154,11 +278,15 @@ class SyntheticControl(TableStudy):
 
         panel = self.panel(warehouse, study, self.primary.name)
         method = self.method(panel)
-        found = fit(panel, method)
+        match = self.matched(warehouse, study)
+        found = match(panel) if match else fit(panel, method)
         groups = groups_of_units(panel.treated, GROUPS, self.seed)
-        rmspe = placebo_gaps(panel, method, groups)[2]
+        rmspe = placebo_gaps(panel, method, groups, (lambda p: match(p).weights) if match else None)[2]
         told = [pre_fit(rmspe[0], rmspe[1:], scaled_l2=found.scaled_l2, effect=found.effect)]
-        if len(panel.donors) > 2:
+        if len(panel.donors) > 2 and match:
+            used = [donor for donor, w in zip(panel.donors, found.weights, strict=True) if w > NO_WEIGHT]
+            told.append(donors(found.effect, {donor: match(panel.without(donor)).effect for donor in used}))
+        elif len(panel.donors) > 2:
             told.append(donors(found.effect, leave_one_out(panel, method)))
         if self.estimator == "synthetic_did":
             told.append(few_treated(int(panel.treated.sum())))
@@ -167,3 +295,31 @@ class SyntheticControl(TableStudy):
         else:
             told.append(resolution(len(groups), self.level))
         return told
+
+    def figures(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, Any]:  # noqa: ARG002
+        """The treated beside their weighted donors, and the donors' weights; none for synthetic DiD."""
+        if self.estimator == "synthetic_did":
+            return {}
+        from matplotlib.figure import Figure
+
+        panel = self.panel(warehouse, study, self.primary.name)
+        match = self.matched(warehouse, study)
+        found = match(panel) if match else fit(panel, self.method(panel))
+        figure = Figure(figsize=(7.0, 6.0), layout="constrained")
+        series, bars = figure.subplots(2)
+        when = np.arange(len(panel.periods))
+        series.plot(when, panel.mean_treated, label="treated")
+        series.plot(when, panel.mean_treated - found.gaps, linestyle="--", label="synthetic")
+        series.axvline(panel.pre - 0.5, color="grey", linewidth=1)
+        series.set_xticks(when[:: max(when.size // 6, 1)], panel.periods[:: max(when.size // 6, 1)])
+        series.legend()
+        heaviest = np.argsort(-np.abs(found.weights))[:MOST_BARS]
+        heaviest = heaviest[np.abs(found.weights[heaviest]) > NO_WEIGHT][::-1]
+        drawn = bars.barh([panel.donors[j] for j in heaviest], found.weights[heaviest])
+        bars.bar_label(drawn, fmt="%.3f", fontsize=8)
+        bars.set_title("donor weights", loc="left", fontsize=10)
+        return {"synthetic control": figure}
+
+
+def _sql(period: Period) -> str:
+    return str(period) if isinstance(period, int) else literal(period)

@@ -38,8 +38,8 @@ FEWEST_ROWS = 20
 class Discontinuity:
     """An effect at the cutoff and what it rests on; pairs are (below, above) the cutoff.
 
-    ``conventional`` is the estimate without bias correction, with its own error: for comparison with printed tables only,
-    for at a bandwidth chosen by squared error its interval covers too seldom.
+    ``conventional`` is the estimate without bias correction, with its own error, to compare with printed tables only:
+    at a bandwidth chosen by squared error its interval covers too seldom.
     ``strength`` is the F of the take-up jump (inf where sharp).
     """
 

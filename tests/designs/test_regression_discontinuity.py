@@ -50,6 +50,7 @@ def test_a_cutoff_gives_the_effect_there_with_its_evidence(home: Home) -> None:
     assert told.primary.covers(TRUTH)
     assert told.primary.estimand == "effect at the cutoff"
     assert list(told.alternatives()) == [
+        "conventional, without bias correction",
         "robust, 0.5 times the bandwidth", "robust, 0.75 times the bandwidth", "robust, 1.5 times the bandwidth",
         "robust, 2 times the bandwidth", "robust, without rows closer than 0.5 to the cutoff",
     ]  # fmt: skip

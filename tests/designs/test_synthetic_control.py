@@ -74,3 +74,57 @@ def test_a_gap_in_the_panel_stops_the_study_by_name(home: Home) -> None:
     result = house_of(home, SyntheticControl, FIELDS).run(*stages)
     assert not result.success
     assert "have no row: the panel must be balanced" in failures(result)
+
+
+PREDICTORS: dict[str, Any] = {
+    "inference": "placebo",
+    "predictors": [{"column": "size", "first": 10, "last": 20}, {"column": "revenue", "first": 30}],
+    "fit_over": [40, 59],
+}
+
+
+def with_size() -> dict[str, Any]:
+    """A column whose mean over weeks 10 to 20 is a city's number; empty elsewhere, as predictors often are."""
+    columns = table()
+    number = np.array([int(city[1:]) for city in columns["city"]], dtype=float)
+    columns["size"] = np.where((columns["week"] >= 10) & (columns["week"] <= 20), number + columns["week"] - 15, np.nan)
+    return columns
+
+
+def test_donors_can_be_matched_on_predictors_over_their_own_periods(home: Home) -> None:
+    columns = with_size()
+    # On the first predictor alone u00 lies beyond all donors, so that the nearest one gets all the weight.
+    told = tell(home, SyntheticControl, FIELDS | PREDICTORS | {"importance": [1.0, 0.0]}, columns)
+    assert told.primary.method.startswith("synthetic control matched on predictors, placebo in space")
+    after = columns["week"] >= 60
+    treated, nearest = (columns["revenue"][after & (columns["city"] == city)].mean() for city in ("u00", "u01"))
+    assert told.primary.value == pytest.approx(treated - nearest, abs=1e-6)
+    assert {"pre_fit", "donors", "resolution"} <= told.evidence.keys()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"inference": "conformal"}, "predictors: they need estimator: synthetic_control and inference: placebo"),
+        ({"importance": [1.0]}, "importance: expected 2 shares, as many as predictors, got 1"),
+        ({"predictors": [{"column": "size", "first": 50, "last": 60}]}, "both before start 60"),
+        ({"predictors": [{"column": "size", "first": "2026-01-01"}]}, "must be written as start is"),
+        ({"predictors": []}, "fit_over: belongs to predictors"),
+        ({"predictors": [], "fit_over": None, "covariates": ["size"]}, "name them as predictors"),
+    ],
+)
+def test_predictors_that_do_not_fit_the_study_are_refused_by_name(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SyntheticControl.model_validate(
+            SyntheticControl.resolve_from_dict({"table": "t.csv", **FIELDS, **PREDICTORS, **fields}).model_dump()
+        )
+
+
+def test_a_city_without_a_predictor_stops_the_study_by_name(home: Home) -> None:
+    columns = with_size()
+    columns["size"][columns["city"] == "u03"] = np.nan
+    write_table(home, columns)
+    stages = (("study", stage) for stage in ("registration", "cohort", "outcomes"))
+    result = house_of(home, SyntheticControl, FIELDS | PREDICTORS).run(*stages)
+    assert not result.success
+    assert "predictors.size: 1 units have no value over its periods, such as ['u03']" in failures(result)
