@@ -16,8 +16,8 @@ demo: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## raw events to decisions, on
 ui: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## Dagster with webserver and daemon on http://localhost:3000
 	dg dev
 
-test: .venv/dev  ## the whole suite, in parallel
-	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: .venv/dev  ## the whole suite, in parallel; one thread a worker, or they fight for the cores
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/dev
 	ruff check . && ruff format --check . && ty check causal_assets benchmarks
