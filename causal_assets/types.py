@@ -43,11 +43,11 @@ class Estimate:
 
     ``value``, ``std_error`` and ``[low, high]`` are in the outcome's own unit. ``[low, high]`` and ``p_value`` come
     from one inversion of one test, on one scale, under one multiplicity adjustment and at one look: 0 is in the set
-    exactly when ``p_value > 1 - level``. The set may be unbounded (``inf``), and where it is not one interval ``pieces``
-    lists its parts and ``[low, high]`` is its hull. A posterior has no ``p_value``; a set from permutations may have no
-    ``std_error``; an effect without a control level has no ``control_mean``. The relative interval is Fieller's, hence
-    it excludes 0 exactly when ``[low, high]`` does; it is ``(-inf, inf)`` where the control mean cannot be told from
-    zero.
+    exactly when ``p_value > 1 - level``. The set may be unbounded (``inf``), and where it is not one interval
+    ``pieces`` lists its parts and ``[low, high]`` is its hull. A posterior has no ``p_value``; a set from permutations
+    may have no ``std_error``; an effect without a control level has no ``control_mean``. The relative interval is
+    Fieller's, hence it excludes 0 exactly when ``[low, high]`` does; it is ``(-inf, inf)`` where the control mean
+    cannot be told from zero.
 
     Raises:
         ValueError: a p-value outside [0, 1], an interval that does not hold the value, or a NaN.

@@ -17,8 +17,9 @@ from causal_assets.designs.experiment_fields import Metric
 from causal_assets.designs.randomized import read_arms
 from causal_assets.estimators.moments import Moments
 from causal_assets.types import Estimate
-from causal_assets.warehouse.engine import Warehouse, identifier, literal
+from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.moments import arm_moments
+from causal_assets.warehouse.queries.tables import is_arm
 
 # An estimate as a function of its level; its p-value is the same at all of them.
 Analysis = Callable[[float], Estimate]
@@ -28,14 +29,6 @@ Cells = dict[Any, Moments]
 LEAST_CLUSTERS = 30
 # What the interaction with a second experiment is called, after its outcome's name.
 CONCURRENT = "with the other experiment"
-
-
-def is_arm(column: str, arm: str) -> str:
-    """SQL: the column's value is this arm, as text or as a number: 1 and 1.0 are one arm."""
-    return (
-        f"(CAST({column} AS VARCHAR) = {literal(arm)} OR TRY_CAST({column} AS DOUBLE) = TRY_CAST({literal(arm)} AS "
-        "DOUBLE))"
-    )
 
 
 def arm_number(column: str, arms: Sequence[str]) -> str:

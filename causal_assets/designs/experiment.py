@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
-from causal_assets.designs.analysis import CONCURRENT, Analysis, Compared, arm_number, is_arm, moments
+from causal_assets.designs.analysis import CONCURRENT, Analysis, Compared, arm_number, moments
 from causal_assets.designs.experiment_fields import (
     MEANS,
     ExperimentColumns,
@@ -32,7 +32,7 @@ from causal_assets.protocol import Arm, Arms
 from causal_assets.types import Diagnostic, Estimate, Role, Status
 from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.filters import filter_columns
-from causal_assets.warehouse.queries.tables import numbered
+from causal_assets.warehouse.queries.tables import is_arm, numbered
 from causal_assets.warehouse.results import Finding
 
 # The omnibus test of balance is a large-sample one: with fewer units per covariate in an arm it cries wolf.

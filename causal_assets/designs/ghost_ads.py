@@ -13,8 +13,9 @@ from causal_assets.estimators.moments import Moments
 from causal_assets.memo.facts import Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Role
-from causal_assets.warehouse.engine import Warehouse, identifier, literal
+from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.moments import arm_moments
+from causal_assets.warehouse.queries.tables import in_treatment
 from causal_assets.warehouse.results import Finding
 
 BY_CHANCE_AND_LOG = Identification(
@@ -60,10 +61,7 @@ class GhostAds(TableStudy):
     @property
     def condition(self) -> str:
         """Rows of a third arm are in neither of the two compared."""
-        arm = "CAST(arm AS VARCHAR)"
-        return (
-            f"CASE {arm} WHEN {literal(self.arms.treatment)} THEN true WHEN {literal(self.arms.control)} THEN false END"
-        )
+        return in_treatment("arm", self.arms.control, self.arms.treatment)
 
     @property
     def arm_names(self) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from causal_assets.estimators.mediation import Models
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Role
-from causal_assets.warehouse.engine import Warehouse, identifier, literal
+from causal_assets.warehouse.engine import Warehouse, identifier
+from causal_assets.warehouse.queries.tables import in_treatment
 from causal_assets.warehouse.results import Finding
 
 BY_PATHS = Identification(
@@ -78,10 +79,7 @@ class Mediation(TableStudy):
     @property
     def condition(self) -> str:
         """Rows of a third arm are in neither of the two compared."""
-        arm = "CAST(arm AS VARCHAR)"
-        return (
-            f"CASE {arm} WHEN {literal(self.arms.treatment)} THEN true WHEN {literal(self.arms.control)} THEN false END"
-        )
+        return in_treatment("arm", self.arms.control, self.arms.treatment)
 
     @property
     def arm_names(self) -> tuple[str, str]:

@@ -11,7 +11,8 @@ from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.memo.facts import Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Role
-from causal_assets.warehouse.engine import Warehouse, literal
+from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.queries.tables import in_treatment
 from causal_assets.warehouse.results import Finding
 
 TWO_STAGES = Identification(
@@ -71,10 +72,7 @@ class SpilloverExperiment(TableStudy):
     @property
     def condition(self) -> str:
         """Rows of a third arm are left out."""
-        return (
-            f"CASE CAST(arm AS VARCHAR) WHEN {literal(self.arms.treatment)} THEN true "
-            f"WHEN {literal(self.arms.control)} THEN false END"
-        )
+        return in_treatment("arm", self.arms.control, self.arms.treatment)
 
     @property
     def arm_names(self) -> tuple[str, str]:

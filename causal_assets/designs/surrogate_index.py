@@ -17,8 +17,9 @@ from causal_assets.estimators.surrogate import SurrogateIndex as Index
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
-from causal_assets.warehouse.engine import Warehouse, identifier, literal
+from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.moments import arm_moments
+from causal_assets.warehouse.queries.tables import in_treatment, is_arm
 from causal_assets.warehouse.results import Finding
 
 THROUGH_SURROGATES = Identification(
@@ -82,10 +83,8 @@ class SurrogateIndex(TableStudy):
     @property
     def condition(self) -> str:
         """The history is untreated; rows of a third arm are left out."""
-        return (
-            f"CASE CAST(arm AS VARCHAR) WHEN {literal(self.arms.treatment)} THEN true "
-            f"WHEN {literal(self.arms.control)} THEN false WHEN {literal(self.history)} THEN false END"
-        )
+        compared = in_treatment("arm", self.arms.control, self.arms.treatment)
+        return f"CASE WHEN {is_arm('arm', self.history)} THEN false ELSE {compared} END"
 
     @property
     def arm_names(self) -> tuple[str, str]:
@@ -94,9 +93,11 @@ class SurrogateIndex(TableStudy):
 
     def arm_counts(self, warehouse: Warehouse, study: str) -> dict[str, int]:
         """Units of the experiment per arm, without the history."""
-        rows = warehouse.rows(f"SELECT CAST(arm AS VARCHAR) AS arm, count(*) AS n FROM {study}.cohort GROUP BY arm")
-        found = {row["arm"]: row["n"] for row in rows}
-        return {name: found.get(name, 0) for name in self.arm_names}
+        (row,) = warehouse.rows(
+            f"SELECT count(*) FILTER (NOT treated) AS control, count(*) FILTER (treated) AS treated "
+            f"FROM {study}.cohort WHERE NOT {is_arm('arm', self.history)}"
+        )
+        return dict(zip(self.arm_names, (row["control"], row["treated"]), strict=True))
 
     def losses(self, warehouse: Warehouse, study: str) -> Losses:
         """Rows of the cohort without a surrogate, and rows of the history without the long-term outcome."""
@@ -117,7 +118,7 @@ class SurrogateIndex(TableStudy):
         return f"{surrogates} AND {long_term}"
 
     def _sample(self, study: str) -> str:
-        past = f"CAST(arm AS VARCHAR) = {literal(self.history)}"
+        past = is_arm("arm", self.history)
         return f"(SELECT *, {past} AS in_history FROM {study}.cohort JOIN {study}.outcomes USING (_row))"
 
     def _columns(self, warehouse: Warehouse, study: str) -> list[str]:

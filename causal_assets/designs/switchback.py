@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
-from causal_assets.designs.analysis import is_arm
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.switchback import Blocks
 from causal_assets.memo.facts import Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.queries.tables import is_arm
 from causal_assets.warehouse.results import Finding
 
 BY_TURNS = Identification(

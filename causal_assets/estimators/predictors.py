@@ -24,11 +24,11 @@ class PredictorFit:
 def fit_predictors(
     panel: Panel, predictors: ArrayLike, *, importance: ArrayLike | None = None, loss: ArrayLike | None = None
 ) -> PredictorFit:
-    """Synthetic control whose weights match ``predictors`` (n, k): one row per unit of ``panel``, averaged over treated.
+    """Synthetic control whose weights match ``predictors`` (n, k), a row per unit of ``panel``, averaged over treated.
 
     Predictors are divided by their standard deviation over units. Their ``importance`` (k,) is given (from a training
     period, say), or searched by Nelder-Mead from equal shares so that the weights it leads to fit the outcome best
-    over the pre-periods marked in ``loss`` (pre,), by default all. The search is local: another start may end elsewhere.
+    over the pre-periods marked in ``loss`` (pre,), by default all. The search is local: another start, another end.
 
     Source: Abadie & Gardeazabal (2003), AER 93(1), appendix B; Abadie, Diamond & Hainmueller (2015), AJPS 59(2).
 

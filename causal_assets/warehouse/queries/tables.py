@@ -29,3 +29,14 @@ def complete(columns: Sequence[str], relation: str, warehouse: Warehouse) -> str
     conditions = [f"{identifier(name)} IS NOT NULL" for name in columns]
     conditions += [f"NOT isnan({identifier(name)})" for name in columns if types[name] in ("DOUBLE", "FLOAT")]
     return "(" + " AND ".join(["true", *conditions]) + ")"
+
+
+def is_arm(column: str, arm: str) -> str:
+    """SQL: whether the column's value is this arm, as text or as a number: 1 and 1.0 are one arm."""
+    as_number = f"TRY_CAST({column} AS DOUBLE) = TRY_CAST({literal(arm)} AS DOUBLE)"
+    return f"coalesce(CAST({column} AS VARCHAR) = {literal(arm)} OR {as_number}, false)"
+
+
+def in_treatment(column: str, control: str, treatment: str) -> str:
+    """SQL: whether the column says treatment; NULL in a third arm, which is in neither of the two compared."""
+    return f"CASE WHEN {is_arm(column, treatment)} THEN true WHEN {is_arm(column, control)} THEN false END"
