@@ -1,11 +1,15 @@
 """What the documentation says is what the project does."""
 
+import doctest
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 from causal_assets.home import PROJECT
 
@@ -50,6 +54,15 @@ def test_the_commands_that_add_a_study_work_as_written(tmp_path: Path):
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (project / "causal_assets/defs/studies/my_question/defs.yaml").exists()
+
+
+EXAMPLES = [path for path in (PROJECT / "causal_assets").rglob("*.py") if ">>>" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_the_examples_in_docstrings_are_true(path: Path):
+    module = import_module(".".join(path.relative_to(PROJECT).with_suffix("").parts))
+    assert doctest.testmod(module).failed == 0
 
 
 def test_links_of_the_documentation_lead_somewhere():

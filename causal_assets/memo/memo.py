@@ -33,7 +33,7 @@ def render(facts: MemoFacts) -> str:
         lstrip_blocks=True,
     )
     design, assumptions = sentences.design(facts)
-    return house.get_template("memo.html.j2").render(
+    page = house.get_template("memo.html.j2").render(
         facts=facts,
         words=words,
         sentences=sentences,
@@ -48,6 +48,9 @@ def render(facts: MemoFacts) -> str:
         overlap=_overlap(facts),
         pictures={title: _picture(figure, title) for title, figure in facts.figures.items()},
     )
+    for written, right in words.grammar(facts.unit):
+        page = page.replace(written, right)
+    return page
 
 
 def _picture(figure: "Figure", alt: str) -> Picture:

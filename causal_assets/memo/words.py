@@ -113,3 +113,17 @@ def moment(iso: str) -> str:
 def share(part: int, whole: int) -> str:
     """A part of a count as a percentage; ``0%`` of nothing."""
     return f"{number(100 * part / whole) if whole else 0}%"
+
+
+def grammar(noun: str) -> list[tuple[str, str]]:
+    """What the page's sentences make of a noun, and what English does: ``citys`` is ``cities``.
+
+    >>> grammar("city"), grammar("election"), grammar("customer")
+    ([('citys', 'cities')], [(' a election', ' an election')], [])
+    """
+    found = []
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        found.append((f"{noun}s", f"{noun[:-1]}ies"))
+    if noun[0] in "aeio":  # an hour, a user: too few units begin so to be worth a dictionary
+        found.append((f" a {noun}", f" an {noun}"))
+    return found
