@@ -60,13 +60,18 @@ def deliver(folder: Path) -> None:
         rows.to_parquet(path, index=False)
 
 
-# Tables made of published ones: counts become rows, and rows without a time are numbered.
+# Tables made of published ones: counts become rows, rows without a time are numbered, and treated units get the
+# controls that were published apart.
 PREPARED: dict[str, tuple[str, str]] = {
     "criteo_users": (
         "criteo_uplift_counts/criteo_uplift_v21_cells",
         "SELECT CAST(c.treatment AS UTINYINT) AS treatment, CAST(c.exposure AS UTINYINT) AS exposure, "
         "CAST(c.visit AS UTINYINT) AS visit, CAST(c.conversion AS UTINYINT) AS conversion "
         "FROM {source} AS c, range(c.n)",
+    ),
+    "nsw_cps": (
+        "lalonde/nsw_dehejia_wahba",
+        "SELECT * FROM {source} UNION ALL BY NAME SELECT * FROM read_parquet('{folder}/lalonde/cps1_controls.parquet')",
     ),
     "arma": ("causal_impact_examples/arma", "SELECT row_number() OVER () AS period, * FROM {source}"),
 }
@@ -81,4 +86,4 @@ def prepare(published: Path, prepared: Path) -> None:
         path = published / f"{source}.parquet"
         if path.exists():
             relation = f"read_parquet('{path}')"
-            duckdb.sql(query.format(source=relation)).write_parquet(str(prepared / f"{name}.parquet"))
+            duckdb.sql(query.format(source=relation, folder=published)).write_parquet(str(prepared / f"{name}.parquet"))

@@ -1,6 +1,7 @@
 """Units that adopt against units that have not, over a prepared panel: one row per unit and period."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar, Literal, Self
 
 import dagster as dg
@@ -9,15 +10,17 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from causal_assets.component import TemplateScaffolder
+from causal_assets.designs.panel_reading import read_event_study, read_two_way
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.did import two_by_two_clustered
-from causal_assets.estimators.event_study import event_study_rows
+from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.parallel_trends import detrended, pre_trend
-from causal_assets.estimators.staggered import GroupTime, group_time
-from causal_assets.estimators.two_way import two_way, wide_panel
+from causal_assets.estimators.staggered import Effects, GroupTime, group_time
+from causal_assets.estimators.two_way import wide_panel
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.types import Diagnostic, Estimate, Role
-from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.engine import Warehouse, identifier
+from causal_assets.warehouse.queries import panels
 from causal_assets.warehouse.results import Finding
 
 BY_TRENDS = Identification(
@@ -58,7 +61,7 @@ class DifferenceInDifferences(TableStudy):
     design: ClassVar[str] = "difference-in-differences"
     identification: ClassVar[Identification] = BY_TRENDS
     randomised: ClassVar[bool] = False
-    checks: ClassVar[tuple[str, ...]] = ("parallel_trends", *TABLE_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = ("parallel_trends", "alternatives", *TABLE_CHECKS)
     cohort_grain: ClassVar[tuple[str, ...]] = ("unit_id", "period")
     estimate_fields: ClassVar[tuple[str, ...]] = ("estimator", "controls", "average", "anticipation", "seed")
 
@@ -132,73 +135,115 @@ class DifferenceInDifferences(TableStudy):
             cluster=rows["cluster"][order][first],
         )
 
-    def effect(self, warehouse: Warehouse, study: str, rows: dict[str, NDArray[Any]], name: str, by: str) -> Estimate:
-        """The effect by one of the estimators.
+    def relation(self, study: str, outcome: str) -> panels.PanelColumns:
+        """The same rows where they are, for estimates from grouped sums."""
+        treatment = "c.treatment"
+        if self.columns.first_treated is not None:
+            treatment = "CAST(c.first_treated > 0 AND c.period >= c.first_treated AS INTEGER)"
+        table = (
+            f"(SELECT c.* EXCLUDE (treated), {treatment} AS d, o.{identifier(outcome)} AS y FROM {study}.cohort AS c "
+            f"JOIN {study}.outcomes AS o USING (_row) WHERE o.{identifier(outcome)} IS NOT NULL)"
+        )
+        return panels.PanelColumns(table, "unit_id", "period", "y", "d", "cluster" if self.columns.cluster else None)
+
+    def effect(self, warehouse: Warehouse, study: str, name: str, by: str) -> Estimate:
+        """The effect by one of the estimators: from grouped sums by ``two_way`` and ``event_study``, from rows else.
 
         Raises:
             ValueError: as that estimator.
         """
-        y, d, unit, period = rows["y"], rows["d"], rows["unit_id"], rows["period"]
         if by == "two_way":
-            return two_way(y, d, unit, period, cluster=rows["cluster"]).estimate(outcome=name, level=self.level)
+            return read_two_way(warehouse, self.relation(study, name)).estimate(outcome=name, level=self.level)
         if by == "event_study":
-            return event_study_rows(y, d, unit, period).average(outcome=name, level=self.level)
+            return read_event_study(warehouse, self.relation(study, name)).average(outcome=name, level=self.level)
+        rows = self.panel(warehouse, study, name)
         if by == "two_by_two":
-            after = period >= period[d == 1].min()
-            return two_by_two_clustered(y, rows["treated"], after, rows["cluster"], outcome=name, level=self.level)
+            after = rows["period"] >= rows["period"][rows["d"] == 1].min()
+            return two_by_two_clustered(
+                rows["y"], rows["treated"], after, rows["cluster"], outcome=name, level=self.level
+            )
         effects = self.cells(warehouse, study, rows, "varying").aggregate(self.average)
         return effects.overall(outcome=name, level=self.level)
 
     def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
         """The effect on every outcome; of the primary also by event time, by two-way effects and less a linear trend.
 
-        An alternative that has no answer is left out; the study's own estimate then fails with its reason.
+        An alternative that the data cannot give is left out, and ``alternatives`` tells why.
         """
         findings: list[Finding] = []
         for name in (outcome.name for outcome in self.outcomes):
-            rows = self.panel(warehouse, study, name)
-            findings.append((self.role(name), self.effect(warehouse, study, rows, name, self.estimator)))
+            findings.append((self.role(name), self.effect(warehouse, study, name, self.estimator)))
             if name == self.primary.name:
-                findings += [(Role.ALTERNATIVE, e) for e in self._alternatives(warehouse, study, rows, name)]
+                for way in self._ways(warehouse, study).values():
+                    with suppress(Refusal):
+                        findings += [(Role.ALTERNATIVE, e) for e in way()]
         return findings
 
-    def _alternatives(
-        self, warehouse: Warehouse, study: str, rows: dict[str, NDArray[Any]], name: str
-    ) -> list[Estimate]:
-        def by_event_time() -> list[Estimate]:
-            effects = self.cells(warehouse, study, rows, "universal").aggregate("dynamic")
-            return effects.bands(outcome=name, seed=self.seed, level=self.level)
+    def _ways(self, warehouse: Warehouse, study: str) -> dict[str, Callable[[], list[Estimate]]]:
+        """Other answers to the primary question, by words that their methods hold and no other's."""
+        name = self.primary.name
+
+        def by_time() -> Effects:
+            rows = self.panel(warehouse, study, name)
+            return self.cells(warehouse, study, rows, "universal").aggregate("dynamic")
 
         def less_a_trend() -> list[Estimate]:
-            events = self.cells(warehouse, study, rows, "universal").aggregate("dynamic").event_study()
+            events = by_time().event_study()
             after = sum(when > events.reference for when in events.relative)
             return [detrended(events, np.full(after, 1 / after), outcome=name, level=self.level)]
 
-        other = "staggered" if self.estimator != "staggered" else "two_way"
-        ways: list[Callable[[], list[Estimate]]] = [
-            lambda: [self.effect(warehouse, study, rows, name, other)],
-            less_a_trend,
-            by_event_time,
-        ]
-        found: list[Estimate] = []
-        for way in ways:
-            try:
-                found += way()
-            except ValueError:
-                continue
-        return found
+        other, method = ("two_way", "two-way") if self.estimator == "staggered" else ("staggered", "varying base")
+        return {
+            method: lambda: [self.effect(warehouse, study, name, other)],
+            "less a linear trend": less_a_trend,
+            "simultaneous": lambda: by_time().bands(outcome=name, seed=self.seed, level=self.level),
+        }
 
-    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:  # noqa: ARG002
-        """Parallel trends: sensitivity at the effect that pays, and what the pre-trend test could have seen."""
+    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """Parallel trends: sensitivity and what the pre-trend test could have seen; alternatives the data refuse."""
         from dataclasses import asdict
 
+        from causal_assets.diagnostics.alternatives import alternatives
         from causal_assets.diagnostics.parallel_trends import parallel_trends, untestable
 
-        rows = self.panel(warehouse, study, self.primary.name)
+        methods = [estimate.method for role, estimate in findings if role is Role.ALTERNATIVE]
+        refused: dict[str, str] = {}
+        for words, way in self._ways(warehouse, study).items():
+            if not any(words in method for method in methods):
+                try:
+                    way()
+                except Refusal as reason:
+                    refused[words] = str(reason)
+        told = alternatives(refused)
         try:
+            rows = self.panel(warehouse, study, self.primary.name)
             events = self.cells(warehouse, study, rows, "universal").aggregate("dynamic").event_study()
             rule = self.decision
             pays = rule.cost_per_unit / rule.value_per_outcome if rule.value_per_outcome else 0.0
-            return [parallel_trends(**asdict(pre_trend(events, threshold=pays, level=self.level)))]
-        except ValueError as error:
-            return [untestable(str(error))]
+            return [parallel_trends(**asdict(pre_trend(events, threshold=pays, level=self.level))), told]
+        except Refusal as error:
+            return [untestable(str(error)), told]
+
+    def figures(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, Any]:
+        """Effects by event time with simultaneous bands, and what two-way effects would have averaged."""
+        from causal_assets.estimators.bacon import bacon
+        from causal_assets.memo import design_plots
+
+        shown: dict[str, Any] = {}
+        prefix = "ATT, event time "
+        times = {
+            int(e.estimand.removeprefix(prefix)): e
+            for role, e in findings
+            if role is Role.ALTERNATIVE and "simultaneous" in e.method and e.estimand.startswith(prefix)
+        }
+        what = design_plots.Axis(self.primary.name, self.unit, self.primary.money)
+        if times:
+            shown["effect by time since adoption"] = design_plots.event_study(times, -1 - self.anticipation, what)
+        rows = self.panel(warehouse, study, self.primary.name)
+        with suppress(Refusal):
+            pairs = bacon(*wide_panel(rows["y"], rows["d"], rows["unit_id"], rows["period"]))
+            if len(pairs) > 1:
+                shown["comparisons in the two-way estimate"] = design_plots.bacon(
+                    pairs, np.unique(rows["period"]).size, what
+                )
+        return shown

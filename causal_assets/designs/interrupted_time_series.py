@@ -104,22 +104,18 @@ class InterruptedTimeSeries(TableStudy):
         ]
 
     def figures(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, Any]:  # noqa: ARG002
-        """Effect by period, and summed since the intervention."""
-        from matplotlib.figure import Figure
-
+        """Observed against forecast, the effect by period, and its sum since the intervention."""
         from causal_assets.estimators.structural_time_series import cumulative_by_period, effect_by_period
+        from causal_assets.memo import design_plots
 
-        forecast = self._forecast(*self._series(warehouse, study, self.primary.name))
-        figure = Figure(figsize=(7.0, 4.5), layout="constrained")
-        by_period = effect_by_period(forecast, level=self.level), cumulative_by_period(forecast, level=self.level)
-        for axes, path, title in zip(figure.subplots(2, sharex=True), by_period, ("effect", "summed"), strict=True):
-            after = np.arange(1, path.value.size + 1)
-            axes.axhline(0, color="grey", linewidth=1)
-            axes.fill_between(after, path.low, path.high, alpha=0.25)
-            axes.plot(after, path.value)
-            axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel("period since the intervention")
-        return {"effect by period": figure}
+        y, x, start = self._series(warehouse, study, self.primary.name)
+        forecast = self._forecast(y, x, start)
+        each, summed = (path(forecast, level=self.level) for path in (effect_by_period, cumulative_by_period))
+        courses = [design_plots.Course(path.value, path.low, path.high) for path in (each, summed)]
+        periods = np.sort(self.rows(warehouse, study, self.primary.name)["time"])
+        what = design_plots.Axis(self.primary.name, self.unit, self.primary.money)
+        figure = design_plots.interrupted(y, *courses, periods.tolist(), what, time=self.columns.time, level=self.level)
+        return {"observed and forecast": figure}
 
     def _forecast(self, y: NDArray[np.float64], x: NDArray[np.float64], start: int) -> Counterfactual:
         from causal_assets.estimators.structural_time_series import counterfactual

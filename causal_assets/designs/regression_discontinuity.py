@@ -19,6 +19,8 @@ from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.results import Finding
 
 MULTIPLES = (0.5, 0.75, 1.5, 2.0)
+BINS = 20  # of a side in the plot
+CURVE = 40  # points a curve is drawn through
 AT_THE_CUTOFF = Identification(
     words="Whether a {unit} got “{treated}” or “{control}” turned on which side of the cutoff its "
     "running variable fell. Just at the cutoff the two sides differ in nothing else, so that the jump of the outcome "
@@ -222,6 +224,56 @@ class RegressionDiscontinuity(TableStudy):
             found.append(first_stage(jump.strength))
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
         return [*found, negative_control(controls)] if controls else found
+
+    def figures(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, Any]:
+        """Binned means with the local fits at the cutoff, and the robust jump at other bandwidths."""
+        from causal_assets.memo import design_plots
+
+        rows = self.rows(warehouse, study, self.primary.name)
+        jump = self._jump(rows, self.primary.name)
+        what = design_plots.Axis(self.primary.name, self.unit, self.primary.money)
+        shown: dict[str, Any] = {"outcome at the cutoff": self._at_the_cutoff(rows, jump, what)}
+        at = {_at(multiple): multiple * jump.bandwidth for multiple in MULTIPLES}
+        others = [(at[e.method], e) for role, e in findings if role is Role.ALTERNATIVE and e.method in at]
+        if others:
+            widths, estimates = zip(
+                *sorted([(jump.bandwidth, jump.estimate), *others], key=lambda p: p[0]), strict=True
+            )
+            shown["jump by bandwidth"] = design_plots.over_bandwidths(
+                widths, estimates, jump.bandwidth, self.columns.running, what
+            )
+        return shown
+
+    def _at_the_cutoff(self, rows: dict[str, NDArray[Any]], jump: Discontinuity, what: Any) -> Any:
+        """Both sides up to twice the bandwidth, or the window."""
+        from causal_assets.estimators.discontinuity import local_curve
+        from causal_assets.memo import design_plots
+
+        x, y = rows["running"].astype(np.float64) - self.cutoff, rows["y"]
+        reach, wide, kernel, order = jump.bandwidth, 2 * jump.bandwidth, self.kernel, self.order
+        shape = f"{('means', 'straight lines', 'quadratics', 'cubics')[order]} within the bandwidth, {kernel} kernel"
+        low, high = -reach, reach
+        if self.window:
+            low, high = self.window[0] - self.cutoff, self.window[1] - self.cutoff
+            wide, kernel, order = max(-low, high), "uniform", int(self.lines)
+            shape = f"{'straight lines' if self.lines else 'means'} within the window"
+        first_right = self.treated_where in (">=", "<")  # a unit exactly at the cutoff belongs to the right side
+        right = x >= 0 if first_right else x > 0
+        sides = []
+        for at_right, end in ((False, low), (True, high)):
+            own = right == at_right
+            treated = at_right == self.treated_where.startswith(">")
+            limit = min(wide, float(np.abs(x[own]).max()))
+            edges = np.linspace(0.0, limit, BINS + 1) * (1 if at_right else -1)
+            at = np.array([end, 0.0]) if order < 2 else np.linspace(end, 0.0, CURVE)
+            mean_x, mean_y = design_plots.bins(x[own], y[own], np.sort(edges))
+            curve = local_curve(y[own], x[own], at, bandwidth=abs(end), kernel=kernel, order=order)
+            sides.append(
+                design_plots.Side(
+                    self.arm_names[treated], treated, mean_x + self.cutoff, mean_y, at + self.cutoff, curve
+                )
+            )
+        return design_plots.discontinuity(sides, self.cutoff, self.columns.running, what, shape=shape)
 
 
 def _at(multiple: float) -> str:

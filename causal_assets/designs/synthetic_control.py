@@ -24,7 +24,6 @@ from causal_assets.warehouse.results import Finding
 
 # A donor with less weight than this does not count.
 NO_WEIGHT = 1e-6
-MOST_BARS = 12  # more donors than this cannot be read
 Period = int | str
 ON_PREDICTORS = " matched on predictors,"
 BY_DONORS = Identification(
@@ -300,25 +299,19 @@ class SyntheticControl(TableStudy):
         """The treated beside their weighted donors, and the donors' weights; none for synthetic DiD."""
         if self.estimator == "synthetic_did":
             return {}
-        from matplotlib.figure import Figure
+        from causal_assets.memo import design_plots
 
         panel = self.panel(warehouse, study, self.primary.name)
         match = self.matched(warehouse, study)
         found = match(panel) if match else fit(panel, self.method(panel))
-        figure = Figure(figsize=(7.0, 6.0), layout="constrained")
-        series, bars = figure.subplots(2)
-        when = np.arange(len(panel.periods))
-        series.plot(when, panel.mean_treated, label="treated")
-        series.plot(when, panel.mean_treated - found.gaps, linestyle="--", label="synthetic")
-        series.axvline(panel.pre - 0.5, color="grey", linewidth=1)
-        series.set_xticks(when[:: max(when.size // 6, 1)], panel.periods[:: max(when.size // 6, 1)])
-        series.legend()
-        heaviest = np.argsort(-np.abs(found.weights))[:MOST_BARS]
-        heaviest = heaviest[np.abs(found.weights[heaviest]) > NO_WEIGHT][::-1]
-        drawn = bars.barh([panel.donors[j] for j in heaviest], found.weights[heaviest])
-        bars.bar_label(drawn, fmt="%.3f", fontsize=8)
-        bars.set_title("donor weights", loc="left", fontsize=10)
-        return {"synthetic control": figure}
+        what = design_plots.Axis(self.primary.name, self.unit, self.primary.money)
+        pairs = zip(panel.donors, found.weights.tolist(), strict=True)
+        return {
+            "treated and weighted donors": design_plots.synthetic(
+                panel.mean_treated, found.gaps, panel.periods, panel.pre, what, time=self.columns.period
+            ),
+            "donor weights": design_plots.donor_weights({unit: w for unit, w in pairs if abs(w) > NO_WEIGHT}),
+        }
 
 
 def _sql(period: Period) -> str:

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.inference import Floats, Refusal
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,21 @@ def bacon(outcome: ArrayLike, dose: ArrayLike) -> list[Comparison]:
     Source: Goodman-Bacon (2021), Difference-in-differences with variation in treatment timing, JoE 225(2), theorem 1.
 
     Raises:
-        ValueError: shapes that differ, a unit treated from the first period on, treatment that ends, or one cohort.
+        ValueError: shapes that differ.
+        Refusal: a unit treated from the first period on, treatment that ends, or one cohort.
     """
     y, d = np.asarray(outcome, np.float64), np.asarray(dose, np.float64)
     if y.ndim != 2 or y.shape != d.shape:
         raise ValueError(f"outcome, dose: expected one shape (units, periods), got {y.shape} and {d.shape}")
     if d[:, 0].any():
-        raise ValueError("dose: units are treated from the first period on and have no pre-period; leave them out")
+        raise Refusal("dose: units are treated from the first period on and have no pre-period; leave them out")
     if (np.diff(d, axis=1) < 0).any():
-        raise ValueError("dose: treatment ends in some units; the decomposition is of absorbing treatment")
+        raise Refusal("dose: treatment ends in some units; the decomposition is of absorbing treatment")
     periods = y.shape[1]
     starts = periods - d.sum(axis=1).astype(np.intp)
     cohorts = np.unique(starts)
     if cohorts.size < 2:
-        raise ValueError("dose: all units adopt at once or never, there is nothing to compare")
+        raise Refusal("dose: all units adopt at once or never, there is nothing to compare")
     share = {g: float((starts == g).mean()) for g in cohorts}
     mean = {g: y[starts == g].mean(axis=0) for g in cohorts}
     found = []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from causal_assets.estimators.inference import Floats, estimate
+from causal_assets.estimators.inference import Floats, Refusal, estimate
 from causal_assets.estimators.moments import COLLINEAR
 from causal_assets.types import Estimate
 
@@ -19,10 +19,10 @@ def require_clusters(treated: int, control: int) -> None:
     """Refuse an interval from a model where clusters are too few for any.
 
     Raises:
-        ValueError: fewer than ``FEWEST_CLUSTERS`` treated or control clusters.
+        Refusal: fewer than ``FEWEST_CLUSTERS`` treated or control clusters.
     """
     if min(treated, control) < FEWEST_CLUSTERS:
-        raise ValueError(
+        raise Refusal(
             f"cluster: {treated} treated and {control} control clusters; an interval from a model needs at least "
             f"{FEWEST_CLUSTERS} of each; with fewer, use randomisation inference or synthetic control"
         )

@@ -34,6 +34,23 @@ def validated(
     return treated, outcomes, codes
 
 
+def grouped(code: NDArray[np.intp], cluster: ArrayLike | None) -> NDArray[np.intp]:
+    """Codes (n,) of what is independent: the units themselves, or the clusters given, each of which holds whole units.
+
+    Raises:
+        ValueError: lengths that differ, or a unit in several clusters.
+    """
+    if cluster is None:
+        return code
+    group = np.unique(np.asarray(cluster), return_inverse=True)[1]
+    if group.shape != code.shape:
+        raise ValueError(f"cluster: expected one label per row ({len(code)}), got {len(group)}")
+    home = group[np.unique(code, return_index=True)[1]][code]
+    if (group != home).any():
+        raise ValueError(f"cluster: {np.unique(code[group != home]).size} units are in more than one cluster")
+    return group
+
+
 def matrix(x: ArrayLike, n: int) -> Floats:
     """Covariates (n, k).
 
@@ -53,12 +70,14 @@ def splits(
 ) -> Iterator[NDArray[np.intp]]:
     """One fold number per row and repeat; a unit stays in one fold, and each fold has its share of treated units.
 
+    ``code`` may be of clusters that hold both arms; those are spread over the folds by their share of treated rows.
+
     Raises:
-        ValueError: fewer units in an arm than folds.
+        ValueError: fewer units in an arm than folds, or fewer clusters that hold treated, or untreated, rows.
     """
-    first = np.unique(code, return_index=True)[1]
-    arm = treated[first]
-    fewest = int(min(arm.sum(), (~arm).sum()))
+    share = np.bincount(code, weights=treated) / np.bincount(code)
+    arm = share == 1 if np.isin(share, (0.0, 1.0)).all() else share > np.median(share)
+    fewest = int(min((share > 0).sum(), (share < 1).sum()))
     if fewest < folds:
         raise ValueError(f"folds: {folds} folds need as many units in each arm, the smaller arm has {fewest}")
     rng = np.random.default_rng(seed)

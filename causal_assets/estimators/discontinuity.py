@@ -561,6 +561,26 @@ def donut(y: ArrayLike, x: ArrayLike, main: Discontinuity, *, hole: float, **opt
     return robust_discontinuity(np.asarray(y)[kept], np.asarray(x)[kept], **rest)
 
 
+def local_curve(
+    y: ArrayLike, x: ArrayLike, at: ArrayLike, *, bandwidth: float, kernel: Kernel = "triangular", order: int = 1
+) -> Floats:
+    """The curve behind the conventional limit from one side, at distances ``at`` (m,) from the cutoff.
+
+    ``y`` and ``x`` (n,) are the rows of that side, ``x`` less the cutoff. The two sides' curves at 0 differ by the
+    conventional jump without covariates.
+
+    Raises:
+        ValueError: fewer distinct values within the bandwidth than the curve has coefficients.
+    """
+    running, response = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    near = np.abs(running) <= bandwidth
+    if np.unique(running[near]).size <= order:
+        raise ValueError(f"x: a curve of order {order} needs more than {order} distinct values within the bandwidth")
+    basis = np.vander(running[near] / bandwidth, order + 1, increasing=True)
+    coef = _projection(basis, _kernel(running[near] / bandwidth, kernel)) @ response[near]
+    return np.vander(np.asarray(at, np.float64) / bandwidth, order + 1, increasing=True) @ coef
+
+
 @dataclass(frozen=True)
 class Density:
     """Density of the running variable just below and just above the cutoff, and the p-value of their equality."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from causal_assets.estimators.cluster_robust import require_clusters
-from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.cluster_robust import cluster_fit, require_clusters
+from causal_assets.estimators.inference import Floats, Refusal
 from causal_assets.estimators.moments import Moments, pseudo_inverse
-from causal_assets.estimators.two_way import FEW_CLUSTERS, cr1_factor, wide_panel
+from causal_assets.estimators.two_way import FEW_CLUSTERS, LARGEST_PRODUCTS, cr1_factor
 from causal_assets.types import Estimate
 
 
@@ -42,7 +42,7 @@ class EventStudy:
         require_clusters(self.n_treated, self.n_control)
         errors, critical = np.sqrt(np.diag(self.cov)), t.ppf((1 + level) / 2, self.df)
         if not (errors > 0).all():
-            raise ValueError(f"{outcome}: an effect needs a positive variance; is the outcome constant?")
+            raise Refusal(f"{outcome}: an effect needs a positive variance; is the outcome constant?")
         return [
             Estimate(
                 outcome=outcome,
@@ -69,7 +69,7 @@ class EventStudy:
         """
         after = [k for k, when in enumerate(self.relative) if when > self.reference]
         if not after or not self.joint:
-            raise ValueError("relative: an average needs a period after adoption and the full covariance")
+            raise Refusal("relative: an average needs a period after adoption and the full covariance")
         weight = np.full(len(after), 1 / len(after))
         mean = weight @ self.coef[after]
         variance = weight @ self.cov[np.ix_(after, after)] @ weight
@@ -89,7 +89,7 @@ class EventStudy:
 
         before = [k for k, when in enumerate(self.relative) if when < self.reference]
         if not before or not self.joint:
-            raise ValueError("relative: a pre-trend test needs 2 periods before adoption and the full covariance")
+            raise Refusal("relative: a pre-trend test needs 2 periods before adoption and the full covariance")
         inverse, rank = pseudo_inverse(self.cov[np.ix_(before, before)])
         wald = float(self.coef[before] @ inverse @ self.coef[before])
         return wald, rank, float(chi2.sf(wald, rank))
@@ -108,7 +108,7 @@ def event_study(control: Moments, treated: Moments, relative: Sequence[int], *, 
     """
     n1, n0, columns = treated.n, control.n, len(relative)
     if min(n1, n0) < 2:
-        raise ValueError(f"d: an event study needs at least 2 treated and 2 control units, got {n1} and {n0}")
+        raise Refusal(f"d: an event study needs at least 2 treated and 2 control units, got {n1} and {n0}")
     if not treated.mean.size == control.mean.size == columns:
         raise ValueError(f"relative: expected {treated.mean.size} periods, got {columns}")
     if min(n1, n0) < FEW_CLUSTERS:
@@ -122,22 +122,38 @@ def event_study(control: Moments, treated: Moments, relative: Sequence[int], *, 
     return EventStudy(tuple(relative), treated.mean - control.mean, cov, df, n1, n0, joint)
 
 
-def event_study_rows(y: ArrayLike, d: ArrayLike, unit: ArrayLike, period: ArrayLike) -> EventStudy:
-    """The event study of rows: ``y``, ``d``, ``unit``, ``period`` (n,); memory units x periods.
+def event_study_clusters(units: Floats, totals: Floats, relative: Sequence[int]) -> EventStudy:
+    """As ``event_study`` with errors by cluster, which may hold units of both arms; counts are clusters.
 
-    Periods are taken in order and counted from adoption, whatever their distance.
+    ``units`` (G, 2) counts the control and the treated units of each cluster, ``totals`` (G, 2, K) sums their columns.
+    CR1 and t(G - 1); where an arm has fewer than 50 clusters, CR2 of the columns' regressions on the arm, with Bell and
+    McCaffrey's degrees of freedom. Memory G x K squared.
 
     Raises:
-        ValueError: as ``wide_panel``, ``one_adoption`` and ``event_study``; every unit is treated.
+        Refusal: fewer than five clusters of an arm; CR2 where clusters times (2 K) squared are too many for memory.
+        ValueError: columns that do not fit.
     """
-    wide, doses = wide_panel(y, d, unit, period)
-    treated = doses.any(axis=1)
-    adoption = one_adoption(doses[treated].mean(axis=0))
-    differences = np.delete(wide - wide[:, [adoption - 1]], adoption - 1, axis=1)
-    relative = [k - adoption for k in range(wide.shape[1]) if k != adoption - 1]
-    if treated.all():
-        raise ValueError("d: every unit is treated, there is no control")
-    return event_study(Moments.of(differences[~treated]), Moments.of(differences[treated]), relative)
+    groups, columns = len(units), len(relative)
+    if units.shape != (groups, 2) or totals.shape != (groups, 2, columns):
+        raise ValueError(f"units, totals: expected (G, 2) and (G, 2, {columns}), got {units.shape} and {totals.shape}")
+    n_control, n_treated = (int((units[:, arm] > 0).sum()) for arm in (0, 1))
+    require_clusters(n_treated, n_control)
+    n = units.sum(axis=0)
+    means = totals.sum(axis=0) / n[:, None]
+    coef = means[1] - means[0]
+    if min(n_control, n_treated) >= FEW_CLUSTERS:
+        residual = (totals - units[:, :, None] * means) / n[:, None]
+        scores = residual[:, 1] - residual[:, 0]
+        factor = cr1_factor(int(n.sum()) * (columns + 1), groups, 2 * columns + 1)
+        return EventStudy(tuple(relative), coef, factor * scores.T @ scores, groups - 1.0, n_treated, n_control)
+    if groups * (2 * columns) ** 2 > LARGEST_PRODUCTS:
+        raise Refusal(f"cluster: CR2 of {columns} periods and {groups} clusters would fill the memory")
+    design = np.stack([[units.sum(axis=1), units[:, 1]], [units[:, 1], units[:, 1]]]).transpose(2, 0, 1)
+    moment = np.stack([(totals - units[:, :, None] * means[0]).sum(axis=1), totals[:, 1] - units[:, [1]] * means[0]])
+    fit = cluster_fit(np.kron(np.eye(columns), design), moment.transpose(1, 2, 0).reshape(groups, -1))
+    arm = np.arange(columns) * 2 + 1
+    df = fit.df(np.eye(2 * columns)[1])
+    return EventStudy(tuple(relative), coef, fit.cov[np.ix_(arm, arm)], df, n_treated, n_control)
 
 
 def one_adoption(share: ArrayLike) -> int:
@@ -148,10 +164,10 @@ def one_adoption(share: ArrayLike) -> int:
     """
     shares = np.asarray(share, np.float64)
     if shares.size == 0 or not np.isfinite(shares).all() or not shares.any():
-        raise ValueError("d: nobody is treated")
+        raise Refusal("d: nobody is treated")
     adoption = int(np.argmax(shares > 0))
     if adoption == 0:
-        raise ValueError("d: treated units are treated from the first period on, there is no pre-period")
+        raise Refusal("d: treated units are treated from the first period on, there is no pre-period")
     if (shares[adoption:] != 1).any():
-        raise ValueError("d: treated units do not all adopt in one period and stay treated; use staggered adoption")
+        raise Refusal("d: treated units do not all adopt in one period and stay treated; use staggered adoption")
     return adoption

@@ -10,6 +10,10 @@ from causal_assets.types import Estimate
 Floats = NDArray[np.float64]
 
 
+class Refusal(ValueError):
+    """These data do not answer the question asked, for the reason told; nothing is wrong with the call."""
+
+
 def fieller(value: float, control_mean: float, cov: Floats, critical: float) -> tuple[float, float]:
     """Interval of ``value / control_mean``: every ratio r for which ``value - r * control_mean`` is not rejected as 0.
 

@@ -7,9 +7,19 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from causal_assets.estimators.crossfit import matrix, splits, standardized, validated
+from causal_assets.estimators.crossfit import grouped, matrix, splits, standardized, validated
 from causal_assets.estimators.inference import Floats, clustered_covariance, estimate
-from causal_assets.estimators.propensity import CLIP, PENALTY, Calibration, Learner, boosted, check_learner, predict
+from causal_assets.estimators.propensity import (
+    CLIP,
+    PENALTY,
+    Calibration,
+    Clip,
+    Learner,
+    boosted,
+    bounds,
+    check_learner,
+    predict,
+)
 from causal_assets.types import Estimate
 
 Estimand = Literal["ATO", "ATT", "ATE"]
@@ -57,10 +67,11 @@ def fit_nuisances(
     y: ArrayLike,
     unit: ArrayLike,
     *,
+    cluster: ArrayLike | None = None,
     propensity: Learner = "logistic",
     outcome: Regression = "ridge",
     calibration: Calibration | None = None,
-    clip: float = CLIP,
+    clip: Clip = CLIP,
     folds: int = 5,
     repeats: int = 3,
     seed: int,
@@ -70,10 +81,11 @@ def fit_nuisances(
     ``x`` (n, k) are covariates as of assignment, ``d`` (n,) is 0 or 1, ``y`` (n, m) or (n,) outcomes that share one
     propensity model, ``unit`` (n,) labels. Folds are drawn over units, stratified by treatment, ``repeats`` times; they
     depend on ``seed`` and on the sorted labels, not on the order of rows. Propensities are clipped to [clip, 1 - clip].
+    Where units hang together, ``cluster`` (n,) labels groups of them, which may hold both arms and stay in one fold.
 
     Raises:
-        ValueError: lengths that differ, a NaN or infinite entry, a unit in both arms, fewer units in an arm than folds,
-            an unknown learner or calibration, a clip outside (0, 0.5).
+        ValueError: lengths that differ, a NaN or infinite entry, a unit in both arms or several clusters, fewer units
+            in an arm than folds, an unknown learner or calibration, a clip outside (0, 0.5).
     """
     check_learner(propensity, calibration, clip)
     if outcome not in get_args(Regression):
@@ -82,7 +94,7 @@ def fit_nuisances(
     covariates = matrix(x, len(treated))
     raw = np.empty((repeats, len(treated)))
     expected = np.empty((2, repeats, *outcomes.shape))
-    for r, fold in enumerate(splits(treated, code, folds, repeats, seed)):
+    for r, fold in enumerate(splits(treated, grouped(code, cluster), folds, repeats, seed)):
         for k in range(folds):
             out = fold == k
             inside, outside = standardized(covariates[~out], covariates[out])
@@ -91,7 +103,7 @@ def fit_nuisances(
             for a, rows in enumerate((~arm, arm)):
                 given, number = outcomes[~out][rows], np.unique(units[rows]).size
                 expected[a, r, out] = regress(outcome, inside[rows], given, number, outside, seed)
-    score = raw.clip(clip, 1 - clip)
+    score = raw.clip(*bounds(clip))
     return Nuisances(score, expected[0], expected[1], int((score != raw).any(axis=0).sum()))
 
 
@@ -171,6 +183,7 @@ def effect(
     *,
     estimand: Estimand,
     outcome: str,
+    cluster: ArrayLike | None = None,
     column: int = 0,
     level: float = 0.95,
     trim: float = 0.0,
@@ -179,8 +192,9 @@ def effect(
 
     The ATO weighs each unit by e(1 - e); its efficient score is the residual-on-residual regression of Robinson (1988).
     ATT and ATE are augmented inverse-propensity weighting (the interactive model of double machine learning).
-    Errors come from the influence function summed by unit, the interval from t with (units - 1) degrees of freedom,
-    repeats are combined by medians. ``control_mean`` is the outcome without treatment in the estimand's population.
+    Errors come from the influence function summed by unit, or by ``cluster`` (n,), the interval from t with (units or
+    clusters - 1) degrees of freedom, repeats are combined by medians. ``control_mean`` is the outcome without treatment
+    in the estimand's population.
     ``trim`` keeps only units with a propensity in [trim, 1 - trim]: another population, which the estimand then names
     (Crump et al. 2009 take 0.1). Arrays as given to ``fit_nuisances``.
 
@@ -195,11 +209,12 @@ def effect(
     if not 0 <= trim < 0.5:
         raise ValueError(f"trim: expected a number in [0, 0.5), got {trim}")
     treated, outcomes, code = validated(d, y, unit)
+    group = grouped(code, cluster)
     target = outcomes[:, column]
     pilot = target[~treated].mean()  # effects do not depend on the origin; digits do
     centred = Nuisances(nuisances.propensity, nuisances.control - pilot, nuisances.treated - pilot)
     found = scores(centred, treated, target - pilot, estimand=estimand, column=column, trim=trim)
-    point, cov = median_of_splits([(s.point, clustered_covariance(s.influence, code)) for s in found])
+    point, cov = median_of_splits([(s.point, clustered_covariance(s.influence, group)) for s in found])
     n_treated = np.unique(code[treated]).size
     return estimate(
         outcome=outcome,
@@ -208,7 +223,7 @@ def effect(
         value=float(point[1]),
         control_mean=float(pilot + point[0]),
         cov=cov,
-        df=int(code.max()),
+        df=int(group.max()),
         level=level,
         n_treated=n_treated,
         n_control=int(code.max()) + 1 - n_treated,

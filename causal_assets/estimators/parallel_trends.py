@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from causal_assets.estimators.event_study import EventStudy
-from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.inference import Floats, Refusal
 from causal_assets.types import Estimate
 
 # Violations beyond this multiple of the largest one before adoption are not searched for.
@@ -147,5 +147,5 @@ def _sides(study: EventStudy) -> tuple[list[int], list[int]]:
     before = [k for k, when in enumerate(study.relative) if when < study.reference]
     after = [k for k, when in enumerate(study.relative) if when > study.reference]
     if not before or not after:
-        raise ValueError("relative: 2 periods before adoption and 1 after are needed, with a universal base period")
+        raise Refusal("relative: 2 periods before adoption and 1 after are needed, with a universal base period")
     return before, after

@@ -6,11 +6,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from causal_assets.estimators.crossfit import matrix, splits, standardized, validated
+from causal_assets.estimators.crossfit import grouped, matrix, splits, standardized, validated
 from causal_assets.estimators.inference import Floats
 
 Learner = Literal["logistic", "boosting"]
 Calibration = Literal["platt", "isotonic"]
+# Both bounds of a propensity, or the distance of both from 0 and 1.
+Clip = float | tuple[float, float]
 
 # Propensities are clipped to [0.01, 0.99]: no control may stand for more than 99 treated units.
 CLIP = 0.01
@@ -86,14 +88,27 @@ def boosted(kind: type, rows: int, units: int, seed: int) -> Any:
     return kind(**BOOSTING, min_samples_leaf=round(LEAF_UNITS * rows / units), random_state=seed)
 
 
-def check_learner(learner: str, calibration: str | None, clip: float) -> None:
+def bounds(clip: Clip) -> tuple[float, float]:
+    """The lowest and the highest propensity.
+
+    Raises:
+        ValueError: bounds that cross, or that are not strictly between 0 and 1.
+    """
+    low, high = clip if isinstance(clip, tuple) else (clip, 1 - clip)
+    if not 0 < low < high < 1:
+        both = isinstance(clip, tuple)
+        allowed = "bounds strictly between 0 and 1" if both else "a number strictly between 0 and 0.5"
+        raise ValueError(f"clip: expected {allowed}, got {clip}")
+    return low, high
+
+
+def check_learner(learner: str, calibration: str | None, clip: Clip) -> None:
     """Refuse a learner or a calibration that does not exist, and clipping bounds that cross."""
     if learner not in get_args(Learner):
         raise ValueError(f"propensity: expected one of {get_args(Learner)}, got {learner!r}")
     if calibration is not None and calibration not in get_args(Calibration):
         raise ValueError(f"calibration: expected None or one of {get_args(Calibration)}, got {calibration!r}")
-    if not 0 < clip < 0.5:
-        raise ValueError(f"clip: expected a number strictly between 0 and 0.5, got {clip}")
+    bounds(clip)
 
 
 def _learner(learner: Learner, rows: int, units: int, seed: int) -> Any:
@@ -138,17 +153,18 @@ def fit_propensity(
     d: ArrayLike,
     unit: ArrayLike,
     *,
+    cluster: ArrayLike | None = None,
     learner: Learner = "logistic",
     calibration: Calibration | None = None,
-    clip: float = CLIP,
+    clip: Clip = CLIP,
     folds: int = 5,
     repeats: int = 3,
     seed: int,
 ) -> Propensity:
-    """P(treated | x), cross-fitted over units, clipped to [clip, 1 - clip].
+    """P(treated | x), cross-fitted over units, clipped to [clip, 1 - clip] or to the bounds given.
 
     ``x`` (n, k) are covariates as of assignment, ``d`` (n,) is 0 or 1, ``unit`` (n,) labels. Folds depend on ``seed``
-    and on the sorted labels, not on the order of rows.
+    and on the sorted labels, not on the order of rows; they keep each ``cluster`` (n,) of units together.
 
     Raises:
         ValueError: an unknown learner or calibration, a clip outside (0, 0.5), lengths that differ, a NaN or infinite
@@ -158,18 +174,18 @@ def fit_propensity(
     treated, _, code = validated(d, np.zeros(np.shape(d)), unit)
     covariates = matrix(x, len(treated))
     raw = np.empty((repeats, len(treated)))
-    for r, fold in enumerate(splits(treated, code, folds, repeats, seed)):
+    for r, fold in enumerate(splits(treated, grouped(code, cluster), folds, repeats, seed)):
         for k in range(folds):
             out = fold == k
             inside, outside = standardized(covariates[~out], covariates[out])
             raw[r, out] = predict(
                 inside, treated[~out], code[~out], outside, learner=learner, calibration=calibration, seed=seed
             )
-    score = raw.clip(clip, 1 - clip)
+    score = raw.clip(*bounds(clip))
     return Propensity(score, int((score != raw).any(axis=0).sum()))
 
 
-def fit_logit(x: ArrayLike, d: ArrayLike, *, clip: float = CLIP) -> Logit:
+def fit_logit(x: ArrayLike, d: ArrayLike, *, clip: Clip = CLIP) -> Logit:
     """P(treated | x) by logistic regression on all rows: parametric, in sample, no penalty, as in textbooks.
 
     Newton's method; collinear and constant columns are dropped by pseudo-inverse. Where the arms are separated the
@@ -190,7 +206,7 @@ def fit_logit(x: ArrayLike, d: ArrayLike, *, clip: float = CLIP) -> Logit:
         raw = 1 / (1 + np.exp(-design @ beta))
         gradient = design.T @ (dose - raw) / len(dose)
         if np.abs(gradient).max() < 1e-10:
-            return Logit(raw.clip(clip, 1 - clip), raw, design, dose)
+            return Logit(raw.clip(*bounds(clip)), raw, design, dose)
         hessian = design.T @ ((raw * (1 - raw))[:, None] * design) / len(dose)
         beta = beta + np.linalg.pinv(hessian, hermitian=True) @ gradient
         if np.abs(design @ beta).max() > LARGEST_LOGIT:

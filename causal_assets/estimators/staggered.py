@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from causal_assets.estimators.cluster_robust import require_clusters
 from causal_assets.estimators.event_study import EventStudy
-from causal_assets.estimators.inference import Floats, clustered_covariance, estimate
+from causal_assets.estimators.inference import Floats, Refusal, clustered_covariance, estimate
 from causal_assets.types import Estimate
 
 Kind = Literal["simple", "group", "dynamic", "calendar"]
@@ -183,7 +183,7 @@ class GroupTime:
             kept = (last - self.group >= balance) & (event <= balance) & (event >= balance - last)
         after = kept & (event >= 0)
         if not after.any():
-            raise ValueError("cohort: no cohort has an effect after adoption with these controls")
+            raise Refusal("cohort: no cohort has an effect after adoption with these controls")
         by = {"simple": np.zeros_like(event), "group": self.group, "dynamic": event, "calendar": self.time}[kind]
         cells = kept if kind == "dynamic" else after
         labels = np.unique(by[cells])
@@ -281,14 +281,14 @@ def group_time(
     if np.isnan(first).any() or (np.append(when, np.inf)[starts] != np.where(first > when[-1], np.inf, first)).any():
         raise ValueError("cohort: every first treated period must be one of the periods, or inf for never treated")
     if (starts <= anticipation).any():
-        raise ValueError(
+        raise Refusal(
             f"cohort: {(starts <= anticipation).sum()} units are treated before the panel starts or have no "
             f"pre-period with anticipation {anticipation}; leave them out"
         )
     if (starts == when.size).all():
-        raise ValueError("cohort: nobody is treated")
+        raise Refusal("cohort: nobody is treated")
     if control == "never" and not (starts == when.size).any():
-        raise ValueError('cohort: no unit is never treated; use control="not yet"')
+        raise Refusal('cohort: no unit is never treated; use control="not yet"')
     design = _design(x, first.size)
     labels = np.arange(first.size) if cluster is None else np.asarray(cluster)
     _, code = np.unique(labels, return_inverse=True)
@@ -310,7 +310,7 @@ def group_time(
             values.append(value)
             columns.append(spread)
     if not cells:
-        raise ValueError("cohort: no period has both a treated cohort and a control; is everyone treated at once?")
+        raise Refusal("cohort: no period has both a treated cohort and a control; is everyone treated at once?")
     group, time = np.array(cells).T
     order = np.lexsort((time, group))
     return GroupTime(
@@ -387,7 +387,7 @@ def _logit(x: Floats, d: NDArray[np.bool_], name: str) -> tuple[Floats, Floats]:
         if propensity.max() > NO_OVERLAP:
             break
     if not propensity.max() <= NO_OVERLAP or np.abs(step).max() >= CONVERGED:
-        raise ValueError(f"x: no overlap, the covariates tell {name} from its controls (propensity above {NO_OVERLAP})")
+        raise Refusal(f"x: no overlap, the covariates tell {name} from its controls (propensity above {NO_OVERLAP})")
     return propensity, inverse
 
 
@@ -403,7 +403,7 @@ def _design(x: ArrayLike | None, n: int) -> Floats | None:
     spread = columns.std(axis=0)
     design = np.column_stack([np.ones(n), (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1.0)])
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise ValueError("x: covariates are constant or collinear")
+        raise Refusal("x: covariates are constant or collinear")
     return design
 
 

@@ -12,6 +12,7 @@ from causal_assets.estimators.inference import Floats, clustered_covariance, est
 from causal_assets.estimators.overlap import (
     Estimand,
     Nuisances,
+    Regression,
     Scores,
     effect,
     fit_nuisances,
@@ -78,6 +79,7 @@ def sequential_effect(
     *,
     estimand: Estimand,
     outcome: str,
+    regression: Regression = "ridge",
     level: float = 0.95,
     seed: int,
     **learners: Any,
@@ -87,8 +89,8 @@ def sequential_effect(
     All arrays have one row per person-trial: ``x`` (n, k) as of that trial's time zero, ``d`` (n,), ``y`` (n,) over
     that trial's window, ``unit`` (n,) and ``trial`` (n,) labels. A unit untreated in one trial may be treated in a
     later one; its rows are added up before they are squared, also across trials. Nuisances are fitted within each trial
-    (``learners`` as in ``overlap.fit_nuisances``). Pooled degrees of freedom are units - 1. Heterogeneity is a Wald
-    test of equal effects with the clustered covariance of all trials.
+    (``regression`` is that of the outcome, other ``learners`` are as in ``overlap.fit_nuisances``). Pooled degrees of
+    freedom are units - 1. Heterogeneity is a Wald test of equal effects with the clustered covariance of all trials.
 
     Sources: Hernan & Robins (2016), AJE 183(8); Danaei et al. (2013), Stat. Methods Med. Res. 22(1).
 
@@ -104,9 +106,8 @@ def sequential_effect(
     parts, fits = [number == t for t in range(len(labels))], []
     for label, rows in zip(labels, parts, strict=True):
         try:
-            fits.append(
-                fit_nuisances(covariates[rows], treated[rows], outcomes[rows], code[rows], seed=seed, **learners)
-            )
+            given = covariates[rows], treated[rows], outcomes[rows], code[rows]
+            fits.append(fit_nuisances(*given, outcome=regression, seed=seed, **learners))
         except ValueError as error:
             raise ValueError(f"trial {label}: {error}") from error
     trials = tuple(

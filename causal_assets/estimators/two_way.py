@@ -11,7 +11,7 @@ from causal_assets.estimators.cluster_robust import (
     cluster_products,
     require_clusters,
 )
-from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.inference import Floats, Refusal
 from causal_assets.types import Estimate
 
 # Below this many clusters in an arm CR1 with t(G - 1) covers too little and CR2 with its own df takes over.
@@ -37,6 +37,11 @@ class TwoWayFit:
     small_error: float | None = None  # CR2
     small_df: float | None = None  # Bell and McCaffrey's
 
+    @property
+    def needs_small_errors(self) -> bool:
+        """Whether an arm has too few clusters for CR1, yet enough for CR2."""
+        return FEWEST_CLUSTERS <= min(self.treated, self.control) < FEW_CLUSTERS
+
     def estimate(self, *, outcome: str, level: float = 0.95) -> Estimate:
         """One t test of the coefficient: CR1 and t(G - 1), or CR2 where an arm has few clusters.
 
@@ -44,7 +49,7 @@ class TwoWayFit:
         controls: with several adoption dates it is no ATT (see ``bacon``, ``staggered``).
 
         Raises:
-            ValueError: fewer than five treated or control clusters, or fewer than 50 where only CR1 was computed.
+            Refusal: fewer than five treated or control clusters, or fewer than 50 where only CR1 was computed.
         """
         from scipy.stats import t
 
@@ -54,13 +59,13 @@ class TwoWayFit:
         error, df, kind = self.std_error, self.treated + self.control - 1.0, "CR1"
         if min(self.treated, self.control) < FEW_CLUSTERS:
             if self.small_error is None or self.small_df is None:
-                raise ValueError(
-                    f"cluster: {self.treated} treated and {self.control} control clusters; sums by unit give errors "
-                    f"for at least {FEW_CLUSTERS} of each, use two_way on the rows"
+                raise Refusal(
+                    f"cluster: {self.treated} treated and {self.control} control clusters; with fewer than "
+                    f"{FEW_CLUSTERS} in an arm the error is CR2, and here its cross-products would fill the memory"
                 )
             error, df, kind = self.small_error, self.small_df, "CR2"
         if not error > 0:
-            raise ValueError(f"{outcome}: the effect needs a positive variance; is the outcome constant?")
+            raise Refusal(f"{outcome}: the effect needs a positive variance; is the outcome constant?")
         critical = float(t.ppf((1 + level) / 2, df))
         return Estimate(
             outcome=outcome,
@@ -101,9 +106,9 @@ class ScoreSums:
         """
         clusters = self.treated + self.control
         if clusters < 2:
-            raise ValueError(f"cluster: an error needs at least 2 clusters, got {clusters}")
+            raise Refusal(f"cluster: an error needs at least 2 clusters, got {clusters}")
         if self.q <= ABSORBED * self.variation:
-            raise ValueError(
+            raise Refusal(
                 "d: unit and period effects explain the treatment; it must change in some units while others stay as "
                 "they are (was everyone treated at once, or from the first period on?)"
             )
@@ -123,7 +128,7 @@ def cr1_factor(rows: int, clusters: int, parameters: int) -> float:
         ValueError: no more rows than parameters.
     """
     if rows <= parameters:
-        raise ValueError(f"y: {rows} rows are too few for {parameters} parameters")
+        raise Refusal(f"y: {rows} rows are too few for {parameters} parameters")
     return clusters / (clusters - 1) * (rows - 1) / (rows - parameters)
 
 
@@ -144,7 +149,7 @@ def period_effects(patterns: NDArray[np.bool_], units: Floats, unit_means: Float
     values, vectors = np.linalg.eigh(gram)
     kept = values > 1e-10 * values[-1]
     if kept.sum() < len(values) - 1:
-        raise ValueError("period: the panel falls apart, some periods share no unit with the others")
+        raise Refusal("period: the panel falls apart, some periods share no unit with the others")
     return vectors[:, kept] / values[kept] @ (vectors[:, kept].T @ right)
 
 
@@ -166,13 +171,13 @@ def check_panel(y: Floats, d: Floats, unit: NDArray[np.intp], period: NDArray[np
         raise ValueError(f"d: expected 0 and 1, got {np.unique(d)[:5].tolist()}")
     _, counts = np.unique(unit * (period.max() + 1) + period, return_counts=True)
     if (counts > 1).any():
-        raise ValueError(f"unit, period: {(counts > 1).sum()} pairs of unit and period have more than one row")
+        raise Refusal(f"unit, period: {(counts > 1).sum()} pairs of unit and period have more than one row")
     if period.max() == 0:
-        raise ValueError("period: at least 2 periods are needed, one of them before treatment, got 1")
+        raise Refusal("period: at least 2 periods are needed, one of them before treatment, got 1")
     start = np.lexsort((period, unit))
     first = start[np.flatnonzero(np.diff(unit[start], prepend=-1))]
     if (d[first] == 1).any():
-        raise ValueError(
+        raise Refusal(
             f"d: {int(d[first].sum())} units are treated before the panel starts and have no pre-period; leave them out"
         )
 
@@ -223,13 +228,32 @@ def two_way(
         qq=float(q @ q),
         variation=float(((dose - dose.mean()) ** 2).sum()),
     ).fit()
-    fewest, width = min(found.treated, found.control), int(t.max()) + 1
-    if not FEWEST_CLUSTERS <= fewest < FEW_CLUSTERS or (found.treated + found.control) * width**2 > LARGEST_PRODUCTS:
-        return found
-    columns = np.column_stack([dose, t[:, None] == np.arange(1, width)]).astype(np.float64)
-    columns -= (np.stack([np.bincount(i, c) for c in columns.T], axis=1) / rows[:, None])[i]
-    small = cluster_fit(*cluster_products(columns, centred[:, 0], g))
-    return replace(found, small_error=float(np.sqrt(small.cov[0, 0])), small_df=small.df(np.eye(width)[0]))
+    return with_small_errors(found, centred[:, 0], dose, i, t, g) if found.needs_small_errors else found
+
+
+def with_small_errors(
+    fit: TwoWayFit,
+    y: Floats,
+    d: Floats,
+    unit: NDArray[np.intp],
+    period: NDArray[np.intp],
+    cluster: NDArray[np.intp],
+    size: Floats | None = None,
+) -> TwoWayFit:
+    """The fit with its CR2 error, which sweeps units out and keeps periods as columns.
+
+    ``y``, ``d`` and the codes ``unit``, ``period``, ``cluster`` (n,) are rows of kinds of unit: ``size`` (n,) units of
+    one cluster with the same periods and treatment, and their mean outcome. Memory clusters x periods squared.
+    """
+    width = int(period.max()) + 1
+    if (fit.treated + fit.control) * width**2 > LARGEST_PRODUCTS:
+        return fit
+    columns = np.column_stack([d, period[:, None] == np.arange(1, width)]).astype(np.float64)
+    rows = np.bincount(unit)
+    columns -= (np.stack([np.bincount(unit, c) for c in columns.T], axis=1) / rows[:, None])[unit]
+    root = np.ones(y.size) if size is None else np.sqrt(size)
+    small = cluster_fit(*cluster_products(columns * root[:, None], y * root, cluster))
+    return replace(fit, small_error=float(np.sqrt(small.cov[0, 0])), small_df=small.df(np.eye(width)[0]))
 
 
 def wide_panel(y: ArrayLike, d: ArrayLike, unit: ArrayLike, period: ArrayLike) -> tuple[Floats, Floats]:
@@ -247,12 +271,12 @@ def wide_panel(y: ArrayLike, d: ArrayLike, unit: ArrayLike, period: ArrayLike) -
     shape = (int(i.max()) + 1, int(t.max()) + 1)
     missing = shape[0] * shape[1] - response.size
     if missing:
-        raise ValueError(
+        raise Refusal(
             f"unit, period: the panel is unbalanced, {missing} of {shape[0]} x {shape[1]} rows are missing; keep the "
             "units observed in every period, or use two_way"
         )
     outcome, doses = np.empty(shape), np.empty(shape)
     outcome[i, t], doses[i, t] = response, dose
     if (np.diff(doses, axis=1) < 0).any():
-        raise ValueError(f"d: treatment ends in {int((np.diff(doses, axis=1) < 0).any(axis=1).sum())} units")
+        raise Refusal(f"d: treatment ends in {int((np.diff(doses, axis=1) < 0).any(axis=1).sum())} units")
     return outcome, doses

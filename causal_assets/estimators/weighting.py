@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from causal_assets.estimators.crossfit import matrix, validated
+from causal_assets.estimators.crossfit import grouped, matrix, validated
 from causal_assets.estimators.inference import Floats, clustered_covariance, estimate
 from causal_assets.estimators.overlap import Estimand, weights
 from causal_assets.estimators.propensity import Logit
@@ -25,16 +25,18 @@ def weighted_effect(
     *,
     estimand: Estimand,
     outcome: str,
+    cluster: ArrayLike | None = None,
     level: float = 0.95,
 ) -> Estimate:
     """Difference of weighted means of the arms, each arm's weights adding up to one (Hajek).
 
     ``score`` (n,) are propensities, ``d`` (n,) is 0 or 1, ``y`` (n,), ``unit`` (n,) labels. Stabilised weights, which
-    multiply an arm by a constant, give the same numbers. Errors come from the influence function summed by unit, each
-    unit's own pull on the fit taken out as in HC3, t with (units - 1) degrees of freedom: large-sample inference, which
-    a few heavy weights make too confident (see ``overlap.effective_sample_size``). A ``Logit`` has its estimation
-    accounted for, which shortens the interval of an ATE or ATO; a bare score counts as known: the robust error of
-    textbooks, as a rule too long for an ATE.
+    multiply an arm by a constant, give the same numbers. Errors come from the influence function summed by unit, or by
+    ``cluster`` (n,), groups of units that may hold both arms; the pull of each on the fit is taken out as in HC3, t
+    with (units or clusters - 1) degrees of freedom: large-sample inference, which a few heavy weights make too
+    confident (see ``overlap.effective_sample_size``). A ``Logit`` has its estimation accounted for, which shortens the
+    interval of an ATE or ATO; a bare score counts as known: the robust error of textbooks, as a rule too long for an
+    ATE.
 
     Sources: Hirano, Imbens & Ridder (2003), Econometrica 71(4); Lunceford & Davidian (2004), Stat. Med. 23(19).
 
@@ -44,7 +46,7 @@ def weighted_effect(
     """
     if estimand not in get_args(Estimand):
         raise ValueError(f"estimand: expected one of {get_args(Estimand)}, got {estimand!r}")
-    treated, outcomes, code = _both_arms(d, y, unit)
+    treated, outcomes, code, group = _both_arms(d, y, unit, cluster)
     e = _propensities(score, len(treated))
     pilot = outcomes[~treated, 0].mean()
     target, weight = outcomes[:, 0] - pilot, weights(e, treated, estimand)
@@ -53,13 +55,13 @@ def weighted_effect(
         inside = np.where(arm, weight, 0.0)
         point[a] = inside @ target / inside.sum()
         moment = (target - point[a]) / inside.mean()
-        influence[:, a] = inside * moment / (1 - _by_unit(inside / inside.sum(), code))
+        influence[:, a] = inside * moment / (1 - _by_unit(inside / inside.sum(), group))
         if isinstance(score, Logit):
             slope = np.where(arm & (score.score == score.raw), _weight_slope(e, treated, estimand), 0.0)
             along = score.influence @ (score.design.T @ (slope * moment) / len(e))
-            influence[:, a] += along / (1 - _by_unit(score.leverage, code))
+            influence[:, a] += along / (1 - _by_unit(score.leverage, group))
     return _difference(
-        point, influence, pilot, treated, code, estimand=estimand, outcome=outcome, level=level,
+        point, influence, pilot, treated, code, group, estimand=estimand, outcome=outcome, level=level,
         method="inverse-propensity weighting",
     )  # fmt: skip
 
@@ -72,6 +74,7 @@ def stratified_effect(
     *,
     estimand: Estimand,
     outcome: str,
+    cluster: ArrayLike | None = None,
     strata: int = STRATA,
     x: ArrayLike | None = None,
     level: float = 0.95,
@@ -92,13 +95,12 @@ def stratified_effect(
         raise ValueError(f"estimand: strata answer for ATE or ATT, got {estimand!r}")
     if strata < 2:
         raise ValueError(f"strata: expected at least 2, got {strata}")
-    treated, outcomes, code = _both_arms(d, y, unit)
+    treated, outcomes, code, group = _both_arms(d, y, unit, cluster)
     e = _propensities(score, len(treated))
     population = np.ones(len(e), dtype=bool) if estimand == "ATE" else treated
-    edges = np.unique(np.quantile(e[population], np.arange(1, strata) / strata, method="inverted_cdf"))
-    stratum = np.searchsorted(edges, e)
+    stratum = strata_of(e, population, strata)
     columns = np.ones((len(e), 1)) if x is None else np.column_stack([np.ones(len(e)), matrix(x, len(e))])
-    cells = np.bincount(2 * stratum + treated, minlength=2 * (edges.size + 1)).reshape(-1, 2)
+    cells = np.bincount(2 * stratum + treated, minlength=2 * (int(stratum.max()) + 1)).reshape(-1, 2)
     for s, arms in enumerate(cells):
         if arms.min() <= columns.shape[1]:
             raise ValueError(
@@ -116,9 +118,15 @@ def stratified_effect(
         influence[rows] += inside * (part * len(e) / rows.sum()) + np.outer(population[rows], mean) / population.mean()
     influence -= np.outer(population, point) / population.mean()
     return _difference(
-        point, influence, pilot, treated, code, estimand=estimand, outcome=outcome, level=level,
+        point, influence, pilot, treated, code, group, estimand=estimand, outcome=outcome, level=level,
         method=f"stratification on the propensity, {len(cells)} strata" + ("" if x is None else ", regression within"),
     )  # fmt: skip
+
+
+def strata_of(e: Floats, population: NDArray[np.bool_], strata: int) -> NDArray[np.intp]:
+    """The stratum (n,) of each propensity: quantiles of the ``population`` (n,), fewer where they coincide."""
+    edges = np.unique(np.quantile(e[population], np.arange(1, strata) / strata, method="inverted_cdf"))
+    return np.searchsorted(edges, e)
 
 
 def standardized_effect(
@@ -129,6 +137,7 @@ def standardized_effect(
     *,
     estimand: Estimand,
     outcome: str,
+    cluster: ArrayLike | None = None,
     modifiers: list[int] | None = None,
     level: float = 0.95,
 ) -> Estimate:
@@ -144,7 +153,7 @@ def standardized_effect(
     """
     if estimand not in ("ATE", "ATT"):
         raise ValueError(f"estimand: the g-formula answers for ATE or ATT, got {estimand!r}")
-    treated, outcomes, code = _both_arms(d, y, unit)
+    treated, outcomes, code, group = _both_arms(d, y, unit, cluster)
     covariates = matrix(x, len(treated))
     chosen = list(range(covariates.shape[1])) if modifiers is None else modifiers
     if not set(chosen) <= set(range(covariates.shape[1])):
@@ -156,16 +165,19 @@ def standardized_effect(
     population = np.ones(len(treated), dtype=bool) if estimand == "ATE" else treated
     point, influence = _standardised(designs, treated, outcomes[:, 0] - pilot, population)
     return _difference(
-        point, influence, pilot, treated, code, estimand=estimand, outcome=outcome, level=level,
+        point, influence, pilot, treated, code, group, estimand=estimand, outcome=outcome, level=level,
         method="standardisation by linear regression",
     )  # fmt: skip
 
 
-def _both_arms(d: ArrayLike, y: ArrayLike, unit: ArrayLike) -> tuple[NDArray[np.bool_], Floats, NDArray[np.intp]]:
+def _both_arms(
+    d: ArrayLike, y: ArrayLike, unit: ArrayLike, cluster: ArrayLike | None
+) -> tuple[NDArray[np.bool_], Floats, NDArray[np.intp], NDArray[np.intp]]:
+    """Treatment (n,), outcomes (n, m), codes (n,) of units and of what is independent."""
     treated, outcomes, code = validated(d, y, unit)
     if treated.all() or not treated.any():
         raise ValueError(f"d: both arms are needed, {int(treated.sum())} of {len(treated)} rows are treated")
-    return treated, outcomes, code
+    return treated, outcomes, code, grouped(code, cluster)
 
 
 def _propensities(score: ArrayLike | Logit, n: int) -> Floats:
@@ -177,9 +189,9 @@ def _propensities(score: ArrayLike | Logit, n: int) -> Floats:
     return e
 
 
-def _by_unit(leverage: Floats, code: NDArray[np.intp]) -> Floats:
-    """Leverage of a row's whole unit (n,), short of 1."""
-    return np.bincount(code, weights=leverage)[code].clip(0, MOST_LEVERAGE)
+def _by_unit(leverage: Floats, group: NDArray[np.intp]) -> Floats:
+    """Leverage of a row's whole unit or cluster (n,), short of 1."""
+    return np.bincount(group, weights=leverage)[group].clip(0, MOST_LEVERAGE)
 
 
 def _weight_slope(e: Floats, treated: NDArray[np.bool_], estimand: Estimand) -> Floats:
@@ -221,6 +233,7 @@ def _difference(
     pilot: float,
     treated: NDArray[np.bool_],
     code: NDArray[np.intp],
+    group: NDArray[np.intp],
     *,
     estimand: str,
     outcome: str,
@@ -236,8 +249,8 @@ def _difference(
         method=method,
         value=float(means[1] - means[0]),
         control_mean=float(pilot + means[0]),
-        cov=clustered_covariance(influence @ control_and_effect.T, code),
-        df=int(code.max()),
+        cov=clustered_covariance(influence @ control_and_effect.T, group),
+        df=int(group.max()),
         level=level,
         n_treated=n_treated,
         n_control=int(code.max()) + 1 - n_treated,

@@ -9,7 +9,7 @@ import base64
 import io
 import textwrap
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ def _axes(height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _drawn(estimates: Sequence[Estimate]) -> tuple[list[float], list[float], list[float]]:
+def bars_of(estimates: Sequence[Estimate]) -> tuple[list[float], list[float], list[float]]:
     """Values, distances down and up; an infinite end is drawn to just beyond the widest finite one."""
     finite = [x for e in estimates for x in (e.low, e.value, e.high, 0.0) if isfinite(x)]
     pad = 0.15 * (max(finite) - min(finite)) or 1.0
@@ -45,7 +45,8 @@ def _drawn(estimates: Sequence[Estimate]) -> tuple[list[float], list[float], lis
     return values, [e.value - max(e.low, bottom) for e in estimates], [min(e.high, top) - e.value for e in estimates]
 
 
-def _money_ticks(x: float, _: float) -> str:
+def money_ticks(x: float, _: float) -> str:
+    """An amount on an axis, whole dollars without cents."""
     return words.number(x, money=True).removesuffix(".00")
 
 
@@ -54,7 +55,7 @@ def effect_over_time(
 ) -> Figure:
     """Estimates with their intervals in the order given, one per labelled window; words all labels share are cut."""
     figure, axes = _axes(3.0)
-    values, down, up = _drawn([estimate for _, estimate in points])
+    values, down, up = bars_of([estimate for _, estimate in points])
     places = range(len(points))
     axes.axhline(0, color=GREY, linewidth=1)
     axes.errorbar(places, values, yerr=[down, up], fmt="o", color=TREATED, markersize=6, linewidth=2)
@@ -62,7 +63,7 @@ def effect_over_time(
     axes.set_xlim(-0.5, len(points) - 0.5)
     axes.set_title(axis, loc="left", fontsize=10)
     if money:
-        axes.yaxis.set_major_formatter(_money_ticks)
+        axes.yaxis.set_major_formatter(money_ticks)
     axes.grid(axis="y", color="#e5e7eb")
     axes.set_axisbelow(True)
     return figure
@@ -72,7 +73,7 @@ def spectrum(estimates: Sequence[Estimate], *, axis: str = "effect per unit", mo
     """One outcome by several methods, the study's own first (filled), its alternatives below (open)."""
     figure, axes = _axes(0.7 + 0.55 * len(estimates))
     show = words.shower(money=money, sign=True)
-    values, down, up = _drawn(estimates)
+    values, down, up = bars_of(estimates)
     axes.axvline(0, color=GREY, linewidth=1)
     for place, estimate in enumerate(estimates):
         own = place == 0
@@ -80,7 +81,7 @@ def spectrum(estimates: Sequence[Estimate], *, axis: str = "effect per unit", mo
         bar = [[down[place]], [up[place]]]
         face = color if own else "white"
         axes.errorbar(values[place], place, xerr=bar, fmt="o", color=color, mfc=face, markersize=7, linewidth=2)
-        label = textwrap.shorten(method(estimate), LABEL, placeholder=" …")
+        label = textwrap.shorten(_beside(method(estimates[0]), method(estimate)), LABEL, placeholder=" …")
         weight = "bold" if own else "normal"
         ends = words.interval(estimate.low, estimate.high, show)
         for x, side, text in ((0, "left", label), (1, "right", f"{show(estimate.value)}  [{ends}]")):
@@ -90,8 +91,15 @@ def spectrum(estimates: Sequence[Estimate], *, axis: str = "effect per unit", mo
     axes.set_yticks([])
     axes.set_xlabel(axis)
     if money:
-        axes.xaxis.set_major_formatter(_money_ticks)
+        axes.xaxis.set_major_formatter(money_ticks)
     return figure
+
+
+def _beside(own: str, other: str) -> str:
+    """What tells another method from the study's own: long names that begin alike differ at their ends."""
+    shared = len([*takewhile(lambda pair: pair[0] == pair[1], zip(own.split(), other.split(), strict=False))])
+    rest = other.split()[shared:]
+    return f"… {' '.join(rest)}" if rest and len(other) > LABEL else other
 
 
 def method(estimate: Estimate) -> str:

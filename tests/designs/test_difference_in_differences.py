@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 
 from causal_assets.designs.difference_in_differences import DifferenceInDifferences
+from causal_assets.estimators.two_way import two_way
 from causal_assets.home import Home
 from causal_assets.types import Status
+from causal_assets.warehouse.engine import Warehouse
 from tests.designs.tables import house_of, tell, write_table
+from tests.estimators.panels import event_study_rows
 from tests.house import failures, live_in
 
 FIELDS: dict[str, Any] = {
@@ -55,7 +58,10 @@ def test_a_staggered_panel_in_any_order_gives_the_effect_and_its_evidence(home: 
     assert any("two-way" in method for method in methods)
     assert any("less a linear trend" in method for method in methods)
     assert any("simultaneous" in method for method in methods)
+    assert told.evidence["alternatives"].status is Status.PASS
     assert "What did the loyalty card change?" in told.memo
+    assert "effect by time since adoption" in told.memo
+    assert "comparisons in the two-way estimate" in told.memo
 
 
 def test_stores_that_moved_apart_before_are_no_evidence(home: Home) -> None:
@@ -68,6 +74,57 @@ def test_one_date_is_answered_without_staggering(home: Home, estimator: str) -> 
     columns = {"unit_id": "store", "period": "month", "treatment": "card"}
     told = tell(home, DifferenceInDifferences, FIELDS | {"columns": columns, "estimator": estimator}, table((5,)))
     assert told.primary.covers(2.0) and not told.primary.covers(0.0)
+
+
+@pytest.mark.parametrize("clusters", [None, 4])
+def test_two_way_and_event_study_give_the_numbers_of_the_rows(home: Home, clusters: int | None) -> None:
+    columns = table((5,), units=160 if clusters else 90)
+    columns["region"] = np.char.add(
+        "r", (np.char.lstrip(columns["store"], "s").astype(int) // (clusters or 1)).astype(str)
+    )
+    unit = np.unique(columns["store"], return_inverse=True)[1]
+    rows = columns["revenue"], columns["card"].astype(float), unit, columns["month"]
+    expected = {
+        "two_way": two_way(*rows, cluster=columns["region"]).estimate(outcome="revenue"),
+        "event_study": event_study_rows(*rows).average(outcome="revenue"),
+    }
+    roles = FIELDS["columns"] | ({"cluster": "region"} if clusters else {})
+    design, warehouse = read(home, FIELDS | {"columns": roles}, columns)
+    for estimator, wanted in expected.items():
+        found = design.effect(warehouse, "study", "revenue", estimator)
+        assert found.value == pytest.approx(wanted.value, rel=1e-10)
+        if estimator == "two_way" or not clusters:
+            assert (found.low, found.p_value) == pytest.approx((wanted.low, wanted.p_value), rel=1e-7)
+        assert found.n_control == (20 if clusters else 45)
+
+
+def read(home: Home, fields: dict[str, Any], columns: dict[str, Any]) -> tuple[DifferenceInDifferences, Warehouse]:
+    """The study with its cohort and outcomes written."""
+    write_table(home, columns)
+    design = DifferenceInDifferences.resolve_from_dict({"table": "table.parquet", **fields})
+    warehouse = Warehouse(path=str(home.root / "w.duckdb"))
+    design.write_cohort(warehouse, "study", str(home.root / "studies" / "study" / "defs.yaml"))
+    design.write_outcomes(warehouse, "study")
+    return design, warehouse
+
+
+def test_an_alternative_that_the_data_refuse_is_told_with_its_reason(home: Home) -> None:
+    design, warehouse = read(home, FIELDS, table((1,)))  # one period before adoption: nothing to fit a trend to
+    findings = design.estimates(warehouse, "study")
+    assert not any("less a linear trend" in estimate.method for _, estimate in findings)
+    told = {d.name: d for d in design.diagnostics(warehouse, "study", findings)}["alternatives"]
+    assert told.status is Status.REVIEW
+    assert "less a linear trend: relative: 2 periods before adoption" in told.message
+
+
+def test_an_error_that_is_no_refusal_is_not_swallowed(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ValueError("a mistake of ours")
+
+    design, warehouse = read(home, FIELDS, table())
+    monkeypatch.setattr("causal_assets.designs.difference_in_differences.read_two_way", broken)
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        design.estimates(warehouse, "study")
 
 
 def test_what_cannot_be_answered_stops_the_study_by_name(home: Home) -> None:

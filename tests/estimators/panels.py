@@ -2,6 +2,10 @@
 
 import numpy as np
 
+from causal_assets.estimators.event_study import EventStudy, event_study, one_adoption
+from causal_assets.estimators.moments import Moments
+from causal_assets.estimators.two_way import wide_panel
+
 # Callaway & Sant'Anna (2021), county teen employment (the did package's mpdta): log employment 2003-2007 by the year
 # of the minimum wage's rise: counties, means, and covariances of the five years (upper triangle, row by row).
 COUNTIES = {
@@ -74,3 +78,13 @@ def long(outcome, dose):
     """Rows y, d, unit, period of a wide panel."""
     units, periods = np.indices(outcome.shape)
     return outcome.ravel(), dose.ravel(), units.ravel(), periods.ravel()
+
+
+def event_study_rows(y, d, unit, period) -> EventStudy:
+    """The event study of rows; the warehouse gives its moments instead."""
+    wide, doses = wide_panel(y, d, unit, period)
+    treated = doses.any(axis=1)
+    adoption = one_adoption(doses[treated].mean(axis=0))
+    differences = np.delete(wide - wide[:, [adoption - 1]], adoption - 1, axis=1)
+    relative = [k - adoption for k in range(wide.shape[1]) if k != adoption - 1]
+    return event_study(Moments.of(differences[~treated]), Moments.of(differences[treated]), relative)

@@ -5,10 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from causal_assets.estimators.event_study import event_study, event_study_rows, one_adoption
+from causal_assets.estimators.cluster_robust import cluster_fit, cluster_products
+from causal_assets.estimators.event_study import event_study, event_study_clusters, one_adoption
+from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.moments import Moments
 from causal_assets.estimators.parallel_trends import breakdown, detrended, pre_trend
-from tests.estimators.panels import long
+from tests.estimators.panels import event_study_rows, long
 
 PERIODS, ADOPTION = 7, 4
 
@@ -134,6 +136,46 @@ def test_power_of_the_pre_test_is_the_share_of_trends_it_finds():
     assert not weak.claimed and weak.breakdown == 0.0
 
 
+def _by_cluster(outcome, dose, cluster):
+    """Units and sums of each cluster's arms, the event study of them, and the differences with their treatment."""
+    change, treated = np.delete(outcome - outcome[:, [ADOPTION - 1]], ADOPTION - 1, axis=1), dose.any(axis=1)
+    member = (cluster[:, None] == np.unique(cluster))[..., None] & (treated[:, None, None] == np.array([False, True]))
+    relative = [k - ADOPTION for k in range(PERIODS) if k != ADOPTION - 1]
+    found = event_study_clusters(member.sum(axis=0).astype(float), np.einsum("iga,ik->gak", member, change), relative)
+    return found, change, treated
+
+
+def test_clusters_of_one_unit_give_the_errors_by_unit():
+    outcome, dose = _outcome(0)
+    for kept in (np.arange(150), np.arange(20, 90)):  # 50 treated units and more: CR1; 30: CR2
+        found, _, _ = _by_cluster(outcome[kept], dose[kept], kept)
+        expected = event_study_rows(*long(outcome[kept], dose[kept]))
+        np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found.cov, expected.cov, rtol=1e-8, atol=1e-12)
+        assert found.df == pytest.approx(expected.df, rel=1e-6)
+
+
+def test_errors_by_cluster_are_those_of_the_regressions_on_the_arm():
+    import statsmodels.api as sm
+
+    outcome, dose = _outcome(0)
+    cluster = np.arange(150) % 70  # both arms in some
+    found, change, treated = _by_cluster(outcome, dose, cluster)
+    assert (found.n_treated, found.n_control, found.df) == (50, 70, 69)
+    fit = sm.OLS(change[:, 0], sm.add_constant(treated.astype(float)))
+    plain = fit.fit(cov_type="cluster", cov_kwds={"groups": cluster, "use_correction": False}).bse[1]
+    factor = 70 / 69 * (150 * PERIODS - 1) / (150 * PERIODS - 2 * PERIODS + 1)
+    assert np.sqrt(found.cov[0, 0]) == pytest.approx(plain * np.sqrt(factor), rel=1e-9)
+    few = np.arange(150) // 5  # ten treated clusters: CR2, here against the 2x2 of the same differences
+    found, change, treated = _by_cluster(outcome, dose, few)
+    design = np.column_stack([np.ones(150), treated])
+    alone = cluster_fit(*cluster_products(design, change[:, 2], few))
+    assert found.cov[2, 2] == pytest.approx(alone.cov[1, 1], rel=1e-9)
+    assert found.df == pytest.approx(alone.df([0.0, 1.0]), rel=1e-9)
+    with pytest.raises(Refusal, match="2 treated and 4 control clusters"):
+        _by_cluster(outcome, dose, np.arange(150) // 25)
+
+
 def test_bad_input_is_refused_by_name():
     outcome, dose = _outcome(0)
     y, d, unit, period = long(outcome, dose)
@@ -145,8 +187,6 @@ def test_bad_input_is_refused_by_name():
         event_study_rows(*long(outcome, late))
     with pytest.raises(ValueError, match="treatment ends in 50 units"):
         event_study_rows(*long(outcome, dose * (np.arange(PERIODS) < 6)))
-    with pytest.raises(ValueError, match="every unit is treated"):
-        event_study_rows(*long(outcome[:50], dose[:50]))
     with pytest.raises(ValueError, match="nobody is treated"):
         event_study_rows(*long(outcome, 0 * dose))
     with pytest.raises(ValueError, match="there is no pre-period"):

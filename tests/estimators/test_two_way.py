@@ -168,7 +168,7 @@ def test_bad_input_is_refused_by_name():
     with pytest.raises(ValueError, match="rows are missing"):
         wide_panel(y, d, unit, period)
     fit = TwoWayFit(1.0, 0.1, 1_000, 30, 900)
-    with pytest.raises(ValueError, match="use two_way on the rows"):
+    with pytest.raises(ValueError, match="would fill the memory"):
         fit.estimate(outcome="y")
     with pytest.raises(ValueError, match="level must lie"):
         fit.estimate(outcome="y", level=1.0)

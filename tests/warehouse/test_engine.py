@@ -106,7 +106,9 @@ def tear(warehouse: Warehouse) -> bytes:
     return bytes(content)
 
 
-def test_a_torn_file_is_set_aside_for_the_last_copy_kept(warehouse: Warehouse, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_file_is_set_aside_for_the_last_copy_kept(
+    warehouse: Warehouse, caplog: pytest.LogCaptureFixture
+) -> None:
     warehouse.replace("marts.t", "SELECT 1 AS x")
     warehouse.keep()
     warehouse.replace("marts.t", "SELECT 2 AS x")

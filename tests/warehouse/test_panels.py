@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from causal_assets.designs.panel_reading import read_event_study, read_two_way
-from causal_assets.estimators.event_study import event_study_rows
 from causal_assets.estimators.two_way import two_way
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.queries.panels import PanelColumns, event_differences, unit_patterns
+from tests.estimators.panels import event_study_rows
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 PANEL = PanelColumns("panel", "unit", "period", "y", "d")
@@ -36,7 +36,7 @@ def write(tmp_path: Path) -> Callable[..., Warehouse]:
     def written(rows: Rows, period: str = "period", order: int | None = None, **columns: Any) -> Warehouse:
         warehouse = Warehouse(path=str(tmp_path / "w.duckdb"))
         y, d, unit, t = rows
-        data = {"y": y, "d": d, "unit": unit, "period": t, "region": unit // 2, **columns}
+        data = {"y": y, "d": d, "unit": unit, "period": t, "region": unit // 2} | columns
         if order is not None:
             shuffled = np.random.default_rng(order).permutation(y.size)
             data = {name: np.asarray(values)[shuffled] for name, values in data.items()}
@@ -71,6 +71,37 @@ def test_a_block_with_few_units_has_the_cr2_error_of_the_rows(write):
     assert ours.small_error == pytest.approx(expected.small_error, rel=1e-9)
     assert ours.small_df == pytest.approx(expected.small_df, rel=1e-6)
     assert ours.estimate(outcome="y").low == pytest.approx(expected.estimate(outcome="y").low, rel=1e-8)
+
+
+@pytest.mark.parametrize(("kind", "lost"), [("staggered", 0), ("staggered", 40), ("on and off", 200)])
+@pytest.mark.parametrize("panel", [PANEL, CLUSTERED])
+def test_few_clusters_of_any_pattern_have_the_cr2_error_of_the_rows(write, panel, kind, lost):
+    y, d, unit, t = rows = tuple(a[_rows(kind, lost)[2] >= 30] for a in _rows(kind, lost))
+    ours = read_two_way(write((y + 1e4, *rows[1:]), order=1, region=unit // 2), panel)
+    expected = two_way(y, d, unit, t, cluster=None if panel.cluster is None else unit // 2)
+    assert expected.small_error is not None
+    assert ours.small_error == pytest.approx(expected.small_error, rel=1e-9)
+    assert ours.small_df == pytest.approx(expected.small_df, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 6])  # 60, 30 and 10 treated clusters
+def test_an_event_study_by_cluster_has_the_sums_of_its_rows(write, size):
+    rows = _rows()
+    region = np.char.add("r", (rows[2] // size).astype(str))
+    found = read_event_study(write(rows, order=2, region=region), CLUSTERED)
+    expected = event_study_rows(*rows)
+    np.testing.assert_allclose(found.coef, expected.coef, rtol=1e-10)
+    if size == 1:
+        np.testing.assert_allclose(found.cov, expected.cov, rtol=1e-9, atol=1e-14)
+        assert found.df == expected.df
+    assert (found.n_treated, found.n_control) == (-(-60 // size), -(-160 // size) - 60 // size)
+
+
+def test_a_unit_in_two_clusters_is_refused(write):
+    y, d, unit, t = _rows()
+    for read in (read_two_way, read_event_study):
+        with pytest.raises(ValueError, match="1 units are in more than one cluster"):
+            read(write((y, d, unit, t), region=np.where((unit == 4) & (t == 2), 9, unit)), CLUSTERED)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +145,13 @@ def test_units_of_one_arm_that_swap_periods_or_dates_are_noticed(write):
     assert ours.value == pytest.approx(two_way(y, swapped, unit, t).value, rel=1e-10)
     with pytest.raises(ValueError, match="use staggered"):
         read_event_study(write((y, swapped, unit, t)), PANEL)
+    shared = np.where(unit == 0, (t == 3) | (t == 4), np.where(unit == 1, t == 5, d)).astype(float)
+    ours = read_two_way(write((y, shared, unit, t)), PANEL)  # two units share what one unit of a block has
+    assert ours.value == pytest.approx(two_way(y, shared, unit, t).value, rel=1e-10)
+    tripled = np.concatenate([np.arange(y.size), np.flatnonzero(unit == 0), np.flatnonzero(unit == 0)])
+    for read, message in ((read_two_way, "more than one row in a period"), (read_event_study, "double rows")):
+        with pytest.raises(ValueError, match=message):
+            read(write(tuple(a[tripled] for a in (y, d, unit, t))), PANEL)
     other = t.copy()  # unit 0 has period 4 twice and no 5, unit 1 the reverse: every count is a balanced panel's
     other[(unit == 0) & (t == 5)] = 4
     other[(unit == 1) & (t == 4)] = 5
@@ -128,6 +166,7 @@ def test_bad_panels_are_refused_by_name(write):
     for rows, message in [
         ((np.where(unit == 3, np.nan, y), d, unit, t), "y: 6 outcomes are NULL, NaN or infinite"),
         ((y, 2 * d, unit, t), "d: .* rows are neither 0 nor 1"),
+        ((y, 0.4 * d, unit, t), "d: .* rows are neither 0 nor 1"),
         ((y[t == 0], d[t == 0], unit[t == 0], t[t == 0]), "period: at least 2 periods are needed, got 1"),
         ((y, np.where(unit == 3, 1.0, d), unit, t), "units are treated in the first period 0"),
         ((y, (t >= 3).astype(float), unit, t), "unit and period effects explain the treatment"),

@@ -1,6 +1,6 @@
 """Panels by grouped queries, as SQL text: sums by period, then by unit; rows never leave the engine.
 
-How they fit together is in ``designs.difference_in_differences``. A panel is a table of one row per unit and period.
+How they fit together is in ``designs.panel_reading``. A panel is a table of one row per unit and period.
 """
 
 from collections.abc import Sequence
@@ -28,13 +28,12 @@ class PanelColumns:
 def panel_periods(panel: PanelColumns) -> str:
     """One row per period and treatment, in order: rows ``n``, rows with an outcome ``known``, and its ``total``.
 
-    ``code`` stands for the period in that of ``unit_scores``; ``code_0`` and ``code_1`` for the period untreated and
-    treated in that of ``unit_changes``.
+    ``code`` stands for the period in a unit's code: one row in each period has the codes of all periods, combined. The
+    treatment ``d`` is as it stands, so that one that is no 0 or 1 is seen.
     """
     return f"""
-SELECT p.period, p.d, count(*) AS n, count(p.y) AS known, sum(p.y) AS total, hash(p.period) AS code,
-    hash(p.period, 0::INTEGER) AS code_0, hash(p.period, 1::INTEGER) AS code_1
-FROM {_rows(panel)} GROUP BY p.period, p.d ORDER BY p.period, p.d"""
+SELECT p.period, p.d, count(*) AS n, count(p.y) AS known, sum(p.y) AS total, hash(p.period) AS code
+FROM {_rows(panel, cast=False)} GROUP BY p.period, p.d ORDER BY p.period, p.d"""
 
 
 def bad_outcomes(panel: PanelColumns) -> str:
@@ -43,22 +42,22 @@ def bad_outcomes(panel: PanelColumns) -> str:
 
 
 def unit_changes(panel: PanelColumns, adoption: Any, weights: tuple[float, float], centre: float) -> str:
-    """One adoption date for all who adopt: moments over units of the change, by what the unit's rows are.
+    """One adoption date for all who adopt: moments over units of the change, by arm and the periods they are seen in.
 
-    ``weights`` multiply rows before and from ``adoption`` on; one sum and one code per unit, one scan. ``code`` stands
-    for period and treatment of all rows of a unit: in a balanced panel it has one value per arm (``panel_periods``),
-    and any other value is a unit that fits neither.
+    ``weights`` multiply rows before and from ``adoption`` on; one sum, one code (``panel_periods``) and whether it was
+    ever treated per unit, one scan. hash(period, treatment) would not do for a code: DuckDB's hash of two columns is
+    linear in those of each, so that only whether the number of treated periods is even would be left of the treatment.
     """
     before, after = (_number(weight) for weight in weights)
     return f"""
 WITH units AS (
-    SELECT bit_xor(hash(p.period, p.d)) AS code,
+    SELECT bit_xor(hash(p.period)) AS code, max(p.d) AS treated,
         sum((p.y - {_number(centre)})
             * CASE WHEN p.period >= {_value(adoption)} THEN {after} ELSE {before} END) AS change
     FROM {_rows(panel)} GROUP BY p.unit
 )
-SELECT code, count(*) AS n, avg(change) AS change, coalesce(var_samp(change), 0) AS variance
-FROM units GROUP BY code ORDER BY n DESC LIMIT 3"""
+SELECT code, treated, count(*) AS n, avg(change) AS change, coalesce(var_samp(change), 0) AS variance
+FROM units GROUP BY code, treated ORDER BY treated LIMIT 3"""
 
 
 def unit_patterns(panel: PanelColumns, periods: Sequence[Any], centre: float) -> str:
@@ -81,63 +80,106 @@ SELECT {", ".join(masks)}, count(*) AS units, sum(y) AS y, sum(d) AS d, count(*)
 FROM units GROUP BY {", ".join(masks)} ORDER BY {", ".join(masks)}"""
 
 
-def unit_scores(panel: PanelColumns, periods: Sequence[Any], effects: Sequence[tuple[float, float]]) -> str:
+def unit_scores(
+    panel: PanelColumns, periods: Sequence[Any], effects: Sequence[tuple[float, float]], *, coded: bool
+) -> str:
     """Sums over clusters of p, q and their products (``two_way.ScoreSums``), given the period effects of y and d.
 
     ``effects`` has the pair of each period. With y' and d' freed of them, a unit's p is sum d'y' - sum d' sum y'/n and
     its q is sum d'd' - (sum d')^2/n. One scan; memory one row of sums per unit. In a balanced panel ``low_code`` and
-    ``high_code`` are the code of all periods together: one row of each unit in each of them.
+    ``high_code`` are the code of all periods together, and ``fewest`` and ``most`` rows of a unit their number; codes
+    are 0 unless ``coded``.
     """
     values = ",\n    ".join(
         f"({_value(period)}, {_number(a)}, {_number(b)})" for period, (a, b) in zip(periods, effects, strict=True)
     )
     cluster = "" if panel.cluster is None else "any_value(cluster) AS cluster, "
+    code = "bit_xor(hash(period))" if coded else "0"
     scores = "scores"
     if panel.cluster is not None:
         scores = (
             "(SELECT sum(p) AS p, sum(q) AS q, max(started) AS started, min(low_code) AS low_code, "
-            "max(high_code) AS high_code FROM scores GROUP BY cluster)"
+            "max(high_code) AS high_code, min(fewest) AS fewest, max(most) AS most FROM scores GROUP BY cluster)"
         )
     return f"""
 WITH effects (period, y_effect, d_effect) AS (VALUES
     {values}
 ),
 freed AS (
-    SELECT p.* EXCLUDE (y, d), hash(p.period) AS code, p.d AS dose, p.d - e.d_effect AS d, p.y - e.y_effect AS y
+    SELECT p.* EXCLUDE (y, d), p.d AS dose, p.d - e.d_effect AS d, p.y - e.y_effect AS y
     FROM {_rows(panel)} JOIN effects AS e ON e.period = p.period
 ),
 units AS (
-    SELECT {cluster}count(*) AS n, bit_xor(code) AS code, sum(d) AS d, sum(y) AS y, sum(d * d) AS dd,
+    SELECT {cluster}count(*) AS n, {code} AS code, sum(d) AS d, sum(y) AS y, sum(d * d) AS dd,
         sum(d * y) AS dy, max(dose) AS started
     FROM freed GROUP BY unit
 ),
 scores AS (
-    SELECT * EXCLUDE (n, code, d, y, dd, dy), code AS low_code, code AS high_code,
+    SELECT * EXCLUDE (n, code, d, y, dd, dy), code AS low_code, code AS high_code, n AS fewest, n AS most,
         dy - d * y / n AS p, dd - d * d / n AS q
     FROM units
 )
 SELECT count(*) FILTER (started = 1) AS treated, count(*) FILTER (started = 0) AS control,
     sum(p) AS p, sum(q) AS q, sum(p * p) AS pp, sum(p * q) AS pq, sum(q * q) AS qq,
-    min(low_code) AS low_code, max(high_code) AS high_code
+    min(low_code) AS low_code, max(high_code) AS high_code, min(fewest) AS fewest, max(most) AS most
 FROM {scores}"""
+
+
+def split_units(panel: PanelColumns) -> str:
+    """How many units are in more than one cluster. One scan."""
+    return (
+        f"SELECT count(*) AS split FROM (SELECT min(p.cluster) <> max(p.cluster) AS apart FROM {_rows(panel)} "
+        "GROUP BY p.unit) WHERE apart"
+    )
+
+
+def cluster_kinds(panel: PanelColumns, centre: float) -> str:
+    """By cluster, kind of unit and period: treatment ``d``, units ``n`` and their mean outcome ``y`` less ``centre``.
+
+    Units of a kind are observed and treated in the same periods, so that errors by cluster need no more than this. Two
+    scans; as many rows as clusters, kinds in them and periods.
+    """
+    cluster = "p.unit" if panel.cluster is None else "any_value(p.cluster)"
+    return f"""
+WITH units AS (
+    SELECT p.unit, {cluster} AS cluster, bit_xor(hash(p.period)) AS seen,
+        coalesce(bit_xor(hash(p.period)) FILTER (p.d = 1), 0) AS path
+    FROM {_rows(panel)} GROUP BY p.unit
+)
+SELECT u.cluster, u.seen, u.path, p.period, any_value(p.d) AS d, count(*) AS n, avg(p.y - {_number(centre)}) AS y
+FROM {_rows(panel)} JOIN units AS u ON u.unit = p.unit
+GROUP BY u.cluster, u.seen, u.path, p.period ORDER BY u.cluster, u.seen, u.path, p.period"""
 
 
 def event_differences(panel: PanelColumns, reference: Any, last: Any) -> str:
     """By period and arm, mean and variance over units of the outcome minus the unit's own at ``reference``.
 
-    The arm is the treatment in the ``last`` period. ``code`` is one for all periods of an arm where each has the same
-    units once; ``lowest`` and ``highest`` bracket its treatment. Two scans, one of them of two periods only.
+    The arm is the treatment in the ``last`` period. ``code`` and ``n`` are one for all periods of an arm where each has
+    the same units once, and ``twice`` is then 2; ``lowest`` and ``highest`` bracket its treatment. Two scans, one of
+    them of two periods only.
     """
     return f"""
 WITH base AS (
     SELECT p.unit, max(p.y) FILTER (p.period = {_value(reference)}) AS level,
-        max(p.d) FILTER (p.period = {_value(last)}) = 1 AS treated
+        max(p.d) FILTER (p.period = {_value(last)}) = 1 AS treated, count(*) AS n
     FROM {_rows(panel)} WHERE p.period IN ({_value(reference)}, {_value(last)}) GROUP BY p.unit
 )
-SELECT p.period, b.treated, count(*) AS n, bit_xor(hash(p.unit)) AS code, min(p.d) AS lowest, max(p.d) AS highest,
+SELECT p.period, b.treated, count(*) AS n, bit_xor(hash(p.unit)) AS code, max(b.n) AS twice,
+    min(p.d) AS lowest, max(p.d) AS highest,
     avg(p.y - b.level) AS difference, coalesce(var_samp(p.y - b.level), 0) AS variance
 FROM {_rows(panel)} JOIN base AS b ON b.unit = p.unit
 GROUP BY p.period, b.treated ORDER BY p.period, b.treated"""
+
+
+def event_cluster_sums(panel: PanelColumns, periods: Sequence[Any], reference: Any) -> str:
+    """One row per cluster and arm: units ``n`` and the sum over them of each period minus ``reference``. One scan."""
+    wide, columns = _wide(periods, reference)
+    sums = ", ".join(f"sum({column})" for column in columns)
+    return f"""
+WITH units AS (
+    SELECT any_value(p.cluster) AS cluster, max(p.d) = 1 AS treated, {wide} FROM {_rows(panel)} GROUP BY p.unit
+)
+SELECT cluster, treated, count(*) AS n, [{sums}] AS totals FROM units GROUP BY cluster, treated ORDER BY cluster"""
 
 
 def event_moments(panel: PanelColumns, periods: Sequence[Any], reference: Any) -> str:
@@ -145,25 +187,35 @@ def event_moments(panel: PanelColumns, periods: Sequence[Any], reference: Any) -
 
     What a joint test and a sensitivity analysis need beyond ``event_differences``; work grows with periods squared.
     """
-    base = f"max(p.y) FILTER (p.period = {_value(reference)})"
-    others = [p for p in periods if p != reference]
-    wide = ", ".join(f"max(p.y) FILTER (p.period = {_value(k)}) - {base} AS e{i}" for i, k in enumerate(others))
-    means = ", ".join(f"avg(e{k})" for k in range(len(others)))
-    pairs = ", ".join(f"covar_samp(e{j}, e{k})" for j in range(len(others)) for k in range(j, len(others)))
+    wide, columns = _wide(periods, reference)
+    means = ", ".join(f"avg({column})" for column in columns)
+    pairs = ", ".join(f"covar_samp({a}, {b})" for k, a in enumerate(columns) for b in columns[k:])
     return f"""
 WITH units AS (SELECT max(p.d) = 1 AS treated, {wide} FROM {_rows(panel)} GROUP BY p.unit)
 SELECT treated, count(*) AS n, [{means}] AS means, [{pairs}] AS covariances
 FROM units GROUP BY treated ORDER BY treated"""
 
 
-def _rows(panel: PanelColumns) -> str:
+def _rows(panel: PanelColumns, *, cast: bool = True) -> str:
     """The panel under names of our own, ``p``: what its columns are called can then clash with nothing."""
+    treatment = identifier(panel.treatment)
+    dose = f"CAST({treatment} AS INTEGER)" if cast else treatment
     cluster = "" if panel.cluster is None else f", {identifier(panel.cluster)} AS cluster"
     return (
         f"(SELECT {identifier(panel.unit)} AS unit, {identifier(panel.period)} AS period, "
-        f"CAST({identifier(panel.outcome)} AS DOUBLE) AS y, CAST({identifier(panel.treatment)} AS INTEGER) AS d"
+        f"CAST({identifier(panel.outcome)} AS DOUBLE) AS y, {dose} AS d"
         f"{cluster} FROM {panel.table}) AS p"
     )
+
+
+def _wide(periods: Sequence[Any], reference: Any) -> tuple[str, list[str]]:
+    """SQL of a unit's outcome in each period minus that at ``reference``, and the columns' names."""
+    base = f"max(p.y) FILTER (p.period = {_value(reference)})"
+    others = [period for period in periods if period != reference]
+    columns = [f"e{k}" for k in range(len(others))]
+    pairs = zip(others, columns, strict=True)
+    wide = ", ".join(f"max(p.y) FILTER (p.period = {_value(period)}) - {base} AS {name}" for period, name in pairs)
+    return wide, columns
 
 
 def _value(value: Any) -> str:

@@ -1,0 +1,171 @@
+"""What studies over a table share that adjust for what was recorded: who was treated, propensity, weights, balance."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import dagster as dg
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from causal_assets.designs import reporting
+from causal_assets.designs.observational import PROPENSITY_BINS
+from causal_assets.designs.table import TableStudy
+from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.protocol import Arms
+from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.warehouse.engine import Warehouse, identifier
+from causal_assets.warehouse.queries.tables import is_arm, numbered
+from causal_assets.warehouse.results import Finding
+
+Floats = NDArray[np.float64]
+Rows = dict[str, NDArray[Any]]
+
+NAIVE = "naive difference in means"
+ZERO_OR_ONE = Arms(control="0", treatment="1")
+BY_ADJUSTMENT = Identification(
+    words="Nobody was assigned by chance. Treated and untreated {unit}s are made alike in everything recorded before "
+    "the treatment, and the difference that is left is read as its effect. What was not recorded is not adjusted.",
+    assumptions=(
+        "Whatever drove both the treatment and the outcome is among the covariates.",
+        "No covariate was changed by the treatment.",
+        "Every {unit} compared could have been treated or not.",
+        NO_INTERFERENCE,
+    ),
+    by_chance=False,
+)
+
+
+class AdjustedStudy(TableStudy):
+    """A study that compares treated and untreated rows of a table, adjusted for covariates.
+
+    ``columns.treatment`` holds 0 and 1, or the two values of ``arms``; rows of other values are then left out.
+    ``<study>.scores`` keeps each row's propensity and weight, from which overlap and balance are read.
+    """
+
+    identification: ClassVar[Identification] = BY_ADJUSTMENT
+    randomised: ClassVar[bool] = False
+
+    arms: Arms | None = None
+
+    @model_validator(mode="after")
+    def _there_is_something_to_adjust_for(self) -> "AdjustedStudy":
+        if not self.covariates:
+            raise ValueError(
+                "covariates: at least one is needed, got none; without any, the difference is the naive one"
+            )
+        return self
+
+    @property
+    def arm_names(self) -> tuple[str, str]:
+        """What the two sides are called."""
+        return (self.arms.control, self.arms.treatment) if self.arms else super().arm_names
+
+    @property
+    def treated_or_not(self) -> str:
+        """SQL: whether a row is treated. An unknown treatment is false here, so that it is counted as incomplete."""
+        arms = self.arms or ZERO_OR_ONE
+        return (
+            f"CASE WHEN {is_arm('treatment', arms.treatment)} THEN true "
+            f"WHEN {is_arm('treatment', arms.control)} OR {_unknown('treatment')} THEN false END"
+        )
+
+    @property
+    def flags(self) -> list[str]:
+        """Roles whose columns must hold 0 and 1; the treatment's too, unless ``arms`` names its values."""
+        return [] if self.arms else ["treatment"]
+
+    def write_cohort(self, warehouse: Warehouse, study: str, file: str) -> None:
+        """As any study's cohort; columns that say yes or no do.
+
+        Raises:
+            dagster.Failure: names file, field, given and allowed.
+        """
+        table = f"(SELECT * FROM ({numbered(self._relation(warehouse, file))}) {self._filter(warehouse, file)})"
+        for role in self.flags:
+            column = identifier(self.roles[role])
+            fits = " OR ".join((is_arm(column, "0"), is_arm(column, "1"), _unknown(column)))
+            other = warehouse.rows(
+                f"SELECT DISTINCT CAST({column} AS VARCHAR) AS given FROM {table} "
+                f"WHERE ({fits}) IS NOT TRUE ORDER BY 1 LIMIT 5"
+            )
+            if other:
+                hint = "; name its two values in arms" if role == "treatment" else ""
+                raise dg.Failure(
+                    f"{file}: columns.{role}: {self.roles[role]!r} must hold 0 and 1, got "
+                    f"{[row['given'] for row in other]}{hint}"
+                )
+        super().write_cohort(warehouse, study, file)
+
+    def keep_scores(
+        self, warehouse: Warehouse, study: str, row: NDArray[Any], propensity: Floats, weight: Floats
+    ) -> None:
+        """Keep propensity and weight of every row that the primary estimate was made of."""
+        import pyarrow as pa
+
+        scores = pa.table({"_row": row, "propensity": propensity, "weight": np.asarray(weight, dtype=np.float64)})
+        with warehouse.transaction() as connection:
+            connection.register("scores", scores)
+            connection.execute(f"CREATE OR REPLACE TABLE {study}.scores AS FROM scores")
+
+    def scored(self, warehouse: Warehouse, study: str) -> Rows:
+        """``propensity``, ``weight`` and ``treated`` (n,) of those rows, by row."""
+        return warehouse.arrays(
+            f"SELECT propensity, weight, treated FROM {study}.scores JOIN {study}.cohort USING (_row) ORDER BY _row"
+        )
+
+    def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
+        """Standardised mean differences before adjustment and, once there are weights, after it."""
+        from causal_assets.estimators.balance import weighted_differences
+
+        names = self.adjusted_for(warehouse, study)
+        scored = "scores" in warehouse.tables(study)
+        source = f"{study}.cohort" + (f" JOIN {study}.scores USING (_row)" if scored else "")
+        wanted = ", ".join(["treated", *map(identifier, names), *(["weight"] if scored else [])])
+        data = warehouse.arrays(f"SELECT {wanted} FROM {source} ORDER BY _row")
+        x, treated = np.stack([data[name] for name in names], axis=1), data["treated"]
+        before = weighted_differences(x, treated, np.ones(len(treated))).tolist()
+        if not scored or not self.adjusts_by_weights:
+            return [(name, b, None) for name, b in zip(names, before, strict=True)]
+        after = weighted_differences(x, treated, data["weight"]).tolist()
+        return list(zip(names, before, after, strict=True))
+
+    @property
+    def adjusts_by_weights(self) -> bool:
+        """Whether the answer compares weighted rows; the balance after adjustment is theirs."""
+        return True
+
+    def propensity(self, warehouse: Warehouse, study: str) -> reporting.Propensity | None:
+        """Rows per propensity bin and arm."""
+        if "scores" not in warehouse.tables(study):
+            return None
+        data = self.scored(warehouse, study)
+        edges = np.linspace(0, 1, PROPENSITY_BINS + 1)
+        treated, control = (
+            np.histogram(data["propensity"][arm], edges)[0].tolist() for arm in (data["treated"], ~data["treated"])
+        )
+        return edges.tolist(), treated, control
+
+    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """Balance after adjustment, overlap, and what moves that the treatment cannot move."""
+        from causal_assets.diagnostics.balance import weighted_balance
+        from causal_assets.diagnostics.negative_control import negative_control
+        from causal_assets.diagnostics.overlap import overlap
+        from causal_assets.estimators.overlap import effective_sample_size
+
+        data = self.scored(warehouse, study)
+        treated, weight = data["treated"], data["weight"]
+        effective = effective_sample_size(weight[~treated])
+        found = [overlap(data["propensity"][treated], effective, int((~treated).sum()))]
+        after = {name: value for name, _, value in self.balance(warehouse, study) if value is not None}
+        if after:
+            found.append(weighted_balance(after))
+        return [*found, negative_control(self.controls(findings))]
+
+    def controls(self, findings: Sequence[Finding]) -> list[Estimate]:
+        """Effects that are zero if the covariates are enough."""
+        return [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
+
+
+def _unknown(column: str) -> str:
+    return f"({column} IS NULL OR lower(CAST({column} AS VARCHAR)) = 'nan')"
