@@ -11,6 +11,7 @@ from causal_assets.estimators.two_way import two_way
 from causal_assets.home import Home
 from causal_assets.types import Status
 from causal_assets.warehouse.engine import Warehouse
+from tests.designs.direct import find
 from tests.designs.tables import house_of, tell, write_table
 from tests.estimators.panels import event_study_rows
 from tests.house import failures, live_in
@@ -65,14 +66,14 @@ def test_a_staggered_panel_in_any_order_gives_the_effect_and_its_evidence(home: 
 
 
 def test_stores_that_moved_apart_before_are_no_evidence(home: Home) -> None:
-    told = tell(home, DifferenceInDifferences, FIELDS, table(bump=8.0))
+    told = find(home.root, DifferenceInDifferences, FIELDS, table(bump=8.0))
     assert told.evidence["parallel_trends"].status is Status.FAIL
 
 
 @pytest.mark.parametrize("estimator", ["event_study", "two_by_two"])
 def test_one_date_is_answered_without_staggering(home: Home, estimator: str) -> None:
     columns = {"unit_id": "store", "period": "month", "treatment": "card"}
-    told = tell(home, DifferenceInDifferences, FIELDS | {"columns": columns, "estimator": estimator}, table((5,)))
+    told = find(home.root, DifferenceInDifferences, FIELDS | {"columns": columns, "estimator": estimator}, table((5,)))
     assert told.primary.covers(2.0) and not told.primary.covers(0.0)
 
 

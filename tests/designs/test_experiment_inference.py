@@ -17,6 +17,7 @@ from causal_assets.estimators.randomized import difference_in_means, regression_
 from causal_assets.estimators.sequential import confidence_sequence
 from causal_assets.home import Home
 from causal_assets.types import Estimate, Role, Status, Verdict
+from tests.designs.direct import find
 from tests.designs.tables import tell
 from tests.house import live_in
 
@@ -65,7 +66,7 @@ def same(one: Estimate, other: Estimate) -> None:
 
 def test_a_learned_covariate_is_sharper_where_the_outcome_bends(home: Home) -> None:
     columns = table()
-    told = tell(home, Experiment, FIELDS | {"covariates": ["past"], "cupac": True, "seed": 3}, columns)
+    told = find(home.root, Experiment, FIELDS | {"covariates": ["past"], "cupac": True, "seed": 3}, columns)
     plain = told.alternatives()["difference in means"]
     assert told.primary.covers(1.0)
     assert told.primary.spread < 0.5 * plain.spread  # a line through a parabola would gain nothing
@@ -74,7 +75,7 @@ def test_a_learned_covariate_is_sharper_where_the_outcome_bends(home: Home) -> N
 
 def test_errors_can_be_hc2(home: Home) -> None:
     columns = table(60)
-    told = tell(home, Experiment, FIELDS | {"covariates": ["past"], "errors": "hc2"}, columns)
+    told = find(home.root, Experiment, FIELDS | {"covariates": ["past"], "errors": "hc2"}, columns)
     y, d = columns["revenue"], (columns["arm"] == "new") * 1
     same(told.primary, regression_adjusted(y, d, columns["past"][:, None], outcome="revenue"))
 
@@ -85,7 +86,7 @@ def test_under_monitoring_primary_guardrail_and_alternatives_are_of_the_sequence
         "outcomes": [*FIELDS["outcomes"], GUARDRAIL],
         "monitoring": {"kind": "always_valid", "planned_n": 4_000},
     }
-    told = tell(home, Experiment, fields, columns)
+    told = find(home.root, Experiment, fields, columns)
     same(told.primary, confidence_sequence(welch(columns), planned_n=4_000))
     guardrail = next(e for role, e in told.findings if role is Role.GUARDRAIL)
     same(guardrail, confidence_sequence(welch(columns, "returns"), planned_n=4_000))
@@ -101,7 +102,7 @@ def test_always_valid_arms_share_the_error_rate_by_bonferroni(home: Home) -> Non
         "correction": "bonferroni",
         "monitoring": {"kind": "always_valid", "planned_n": 4_000},
     }
-    told = tell(home, Experiment, fields, columns)
+    told = find(home.root, Experiment, fields, columns)
     each = confidence_sequence(welch(columns, level=0.975), planned_n=4_000)
     assert (told.primary.low, told.primary.high) == pytest.approx((each.low, each.high), rel=1e-9)
     assert told.primary.p_value == pytest.approx(2 * (each.p_value or 0), rel=1e-6)
@@ -111,7 +112,7 @@ def test_always_valid_arms_share_the_error_rate_by_bonferroni(home: Home) -> Non
 def test_a_planned_look_has_the_boundary_of_its_look(home: Home) -> None:
     columns = table()
     plan = {"kind": "group_sequential", "planned_n": 4_000, "fractions": [0.5, 1.0], "spending": "pocock"}
-    told = tell(home, Experiment, FIELDS | {"monitoring": plan}, columns)
+    told = find(home.root, Experiment, FIELDS | {"monitoring": plan}, columns)
     same(told.primary, at_look(welch(columns), [0.5], spending="pocock"))
 
 
@@ -135,7 +136,7 @@ def test_between_planned_looks_nothing_is_concluded(home: Home) -> None:
 def test_a_stated_prior_gives_a_posterior_beside_or_instead(home: Home, inference: str) -> None:
     columns = table(400, effect=0.3)
     fields = FIELDS | {"prior": {"mean": 0.1, "sd": 0.2}, "inference": inference}
-    told = tell(home, Experiment, fields, columns)
+    told = find(home.root, Experiment, fields, columns)
     posterior = normal_posterior(welch(columns), prior_mean=0.1, prior_sd=0.2)
     alternative = next(iter(told.alternatives().values()))
     bayesian, other = (told.primary, alternative) if inference == "bayesian" else (alternative, told.primary)
@@ -161,7 +162,7 @@ def test_six_stores_are_answered_by_replaying_their_assignment(home: Home) -> No
         "revenue": rng.normal(size=12)[store] + 4 * treated + rng.normal(size=240),
     }
     fields = FIELDS | {"columns": {"arm": "arm", "cluster": "store", "stratum": "region"}, "inference": "randomization"}
-    told = tell(home, Experiment, fields, columns)
+    told = find(home.root, Experiment, fields, columns)
     direct = randomization_test(columns["revenue"], treated, store, stratum=region, outcome="revenue", seed=0)
     assert told.primary == direct
     assert "all 400 assignments" in told.primary.method
@@ -187,7 +188,7 @@ def test_missing_outcomes_are_bounded_and_their_loss_by_arm_fails_the_study(home
 
 
 def test_nothing_missing_is_neither_bounded_nor_tested(home: Home) -> None:
-    told = tell(home, Experiment, FIELDS | {"missing": {"lowest": 0, "highest": 100}}, table(200))
+    told = find(home.root, Experiment, FIELDS | {"missing": {"lowest": 0, "highest": 100}}, table(200))
     assert not told.alternatives()
     assert not {"attrition", "srm_analysed"} & told.evidence.keys()
 
@@ -201,7 +202,7 @@ def test_a_second_experiment_that_changes_the_effect_is_shown(home: Home) -> Non
         "other_experiment": {"control": "plain", "treatment": "loud"},
         "outcomes": [{"name": "revenue", "role": "primary", "money": True}],
     }
-    told = tell(home, Experiment, fields, columns | {"banner": banner})
+    told = find(home.root, Experiment, fields, columns | {"banner": banner})
     found = next(e for role, e in told.findings if role is Role.SECONDARY)
     assert found.outcome == "revenue, with the other experiment"
     assert abs(found.value - 2.0) < 3 * found.spread
@@ -213,7 +214,7 @@ def test_three_arms_are_corrected_as_asked(home: Home) -> None:
     arm = rng.permutation(np.repeat(["old", "new", "newer"], 500))
     columns = {"arm": arm, "revenue": rng.normal(size=1_500) + 0.12 * (arm == "new") + 0.3 * (arm == "newer")}
     fields = FIELDS | {"other_arms": ["newer"], "correction": "benjamini_hochberg"}
-    told = tell(home, Experiment, fields, columns)
+    told = find(home.root, Experiment, fields, columns)
     expected = benjamini_hochberg([lambda level, a=a: welch(columns, arm=a, level=level) for a in ("new", "newer")])
     same(told.primary, expected[0])
     same(next(e for role, e in told.findings if role is Role.SECONDARY), expected[1])
@@ -224,7 +225,7 @@ def test_skew_that_a_normal_interval_cannot_take_stops_the_study(home: Home) -> 
     arm = np.where(np.arange(4_000) % 20 == 0, "new", "old")
     columns = {"arm": arm, "revenue": rng.lognormal(0, 2, 4_000), "returns": rng.normal(size=4_000)}
     arms = {"control": "old", "treatment": "new", "share": 0.05}
-    told = tell(home, Experiment, FIELDS | {"arms": arms}, columns)
+    told = find(home.root, Experiment, FIELDS | {"arms": arms}, columns)
     assert told.evidence["skew"].status is Status.FAIL
     capped = {"outcomes": [{"name": "revenue", "role": "primary", "kind": "capped_mean", "cap": 5}]}
-    assert tell(home, Experiment, FIELDS | {"arms": arms} | capped, columns).evidence["skew"].status is Status.PASS
+    assert find(home.root, Experiment, FIELDS | {"arms": arms} | capped, columns).evidence["skew"].status is Status.PASS

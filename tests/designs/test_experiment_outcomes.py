@@ -20,6 +20,7 @@ from causal_assets.estimators.quantiles import difference_in_quantiles
 from causal_assets.estimators.randomized import difference_in_means
 from causal_assets.home import Home
 from causal_assets.types import Estimate, Role, Status, Verdict
+from tests.designs.direct import find
 from tests.designs.tables import NAME, Told, house_of, tell, write_table
 from tests.house import failures, live_in
 
@@ -103,7 +104,7 @@ def test_every_kind_of_outcome_is_the_estimate_of_its_kind(home: Home) -> None:
 
 def test_a_ratio_without_covariates_is_the_ratio_of_totals(home: Home) -> None:
     rows = table(600) | {"orders": np.where(np.arange(600) < 5, np.nan, table(600)["orders"])}
-    told = tell(home, Experiment, FIELDS | {"outcomes": [outcome(kind="ratio", denominator="orders")]}, rows)
+    told = find(home.root, Experiment, FIELDS | {"outcomes": [outcome(kind="ratio", denominator="orders")]}, rows)
     known, new = ~np.isnan(rows["orders"]), rows["arm"] == "new"
     old, now = (rows["revenue"][side].sum() / rows["orders"][side].sum() for side in (known & ~new, known & new))
     assert told.primary.value == pytest.approx(now - old, rel=1e-9)
@@ -155,7 +156,7 @@ def test_baskets_of_stores_are_compared_with_errors_by_store(home: Home) -> None
     ]
     fields = FIELDS | with_columns(cluster="store") | {"outcomes": outcomes, "covariates": ["loyal"]}
     columns["revenue"][:31] = np.nan  # all of one store and a basket of another
-    told = tell(home, Experiment, fields, columns)
+    told = find(home.root, Experiment, fields, columns)
     bare = told.alternatives()["difference in means, clustered (CR2)"]
     assert (told.primary.n_control, told.primary.n_treated) == (39, 40) == (bare.n_control, bare.n_treated)
     assert told.primary.spread < 0.8 * bare.spread
@@ -176,7 +177,7 @@ def test_strata_with_shares_of_their_own_are_weighted_by_size(home: Home) -> Non
         "segment": np.where(rich, "rich", "poor"),
         "revenue": 10 * rich + LIFT * new + rng.normal(size=4_000),
     }
-    told = tell(home, Experiment, FIELDS | with_columns(stratum="segment"), columns)
+    told = find(home.root, Experiment, FIELDS | with_columns(stratum="segment"), columns)
     assert told.primary.covers(LIFT)
     assert told.primary.method == "difference in means, post-stratified"
 
@@ -186,7 +187,7 @@ def test_the_effect_on_the_triggered_is_diluted_to_all_and_both_are_shown(home: 
     met = np.random.default_rng(5).random(3_000) < 0.3
     columns["revenue"] += np.where(met, LIFT, -LIFT) * (columns["arm"] == "new")
     fields = FIELDS | with_columns(triggered="met") | {"covariates": ["past"], "outcomes": [outcome()]}
-    told = tell(home, Experiment, fields, columns | {"met": met})
+    told = find(home.root, Experiment, fields, columns | {"met": met})
     beside = told.alternatives()["difference in means, covariate-adjusted"]
     assert abs(beside.value - 2 * LIFT) < 3 * beside.spread
     assert beside.estimand == "ATE on the triggered"
@@ -236,7 +237,7 @@ def test_counts_of_units_are_the_units(home: Home) -> None:
             "outcomes": [{"name": "won", "role": "primary", "kind": "proportion"}, {"name": "mean", "column": "won"}],
         }
     )
-    told = tell(home, Experiment, fields, columns)
+    told = find(home.root, Experiment, fields, columns)
     direct = difference_in_proportions(Events(100, 1_000), Events(150, 1_000), outcome="won")
     assert told.primary == direct
     rows = [Moments.of(np.repeat([0.0, 1.0], counts)) for counts in ((900, 100), (850, 150))]
@@ -347,7 +348,7 @@ def test_a_published_scorecard_is_reproduced_from_its_sums(home: Home) -> None:
         arm += [name] * n
         y += [total / n + sd] * (n // 2) + [total / n - sd] * (n // 2) + [total / n]  # these moments, exactly
     fields = FIELDS | {"arms": {"control": "a", "treatment": "b"}, "outcomes": [outcome()]}
-    told = tell(home, Experiment, fields, {"arm": arm, "revenue": y})
+    told = find(home.root, Experiment, fields, {"arm": arm, "revenue": y})
     e = told.primary
     assert (e.value, e.low, e.high) == pytest.approx((0.29, 0.04538, 0.53462), abs=5e-6)
     assert e.p_value == pytest.approx(0.02016, abs=5e-6)
@@ -356,4 +357,4 @@ def test_a_published_scorecard_is_reproduced_from_its_sums(home: Home) -> None:
 def test_an_infinite_denominator_is_an_error_by_name(home: Home) -> None:
     columns = table(100) | {"orders": np.r_[np.inf, np.ones(99)]}
     with pytest.raises(dg.Failure, match="denominator orders: 1 values are infinite"):
-        tell(home, Experiment, FIELDS | {"outcomes": [outcome(kind="ratio", denominator="orders")]}, columns)
+        find(home.root, Experiment, FIELDS | {"outcomes": [outcome(kind="ratio", denominator="orders")]}, columns)

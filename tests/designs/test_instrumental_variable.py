@@ -9,6 +9,7 @@ import pytest
 from causal_assets.designs.instrumental_variable import ITT, InstrumentalVariable
 from causal_assets.home import Home
 from causal_assets.types import Role, Status, Verdict
+from tests.designs.direct import find
 from tests.designs.tables import tell
 from tests.house import live_in
 
@@ -88,7 +89,7 @@ def test_insurance_take_up_by_friends_is_the_published_answer_through_a_study(ho
         "outcomes": [{"name": "takeup_survey", "role": "primary"}],
         "covariates": controls,
     }
-    told = tell(home, InstrumentalVariable, fields, columns)
+    told = find(home.root, InstrumentalVariable, fields, columns)
     assert (told.primary.value, told.primary.std_error) == pytest.approx((0.7911, 0.2731), abs=5e-5)
     stage = next(e for role, e in told.findings if role is Role.SECONDARY)
     assert (stage.value, stage.std_error) == pytest.approx((0.1180, 0.0344), abs=5e-5)

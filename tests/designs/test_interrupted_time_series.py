@@ -10,6 +10,7 @@ import pytest
 from causal_assets.designs.interrupted_time_series import InterruptedTimeSeries
 from causal_assets.home import Home
 from causal_assets.types import Role, Status, Verdict
+from tests.designs.direct import find
 from tests.designs.tables import tell
 from tests.house import live_in
 
@@ -59,18 +60,18 @@ def test_a_series_gives_the_average_and_the_summed_effect_of_its_intervention(ho
 def test_a_control_that_trends_otherwise_is_for_review(home: Home) -> None:
     columns = table(effect=0.0)
     columns["sales"] = columns["sales"] + 0.2 * (columns["day"] - columns["day"].min()).astype(int)
-    told = tell(home, InterruptedTimeSeries, FIELDS, columns)
+    told = find(home.root, InterruptedTimeSeries, FIELDS, columns)
     assert told.evidence["residual_drift"].status is Status.REVIEW
-    modelled = tell(home, InterruptedTimeSeries, FIELDS | {"drift": True}, columns)
+    modelled = find(home.root, InterruptedTimeSeries, FIELDS | {"drift": True}, columns)
     assert modelled.primary.covers(0.0)
 
 
 def test_times_may_be_numbers_or_text(home: Home) -> None:
     columns = table()
-    expected = tell(home, InterruptedTimeSeries, FIELDS, columns).primary
-    as_text = tell(home, InterruptedTimeSeries, FIELDS, columns | {"day": columns["day"].astype(str)}).primary
+    expected = find(home.root, InterruptedTimeSeries, FIELDS, columns).primary
+    as_text = find(home.root, InterruptedTimeSeries, FIELDS, columns | {"day": columns["day"].astype(str)}).primary
     number = (columns["day"] - columns["day"].min()).astype(int)
-    as_number = tell(home, InterruptedTimeSeries, FIELDS | {"starts": BEFORE}, columns | {"day": number}).primary
+    as_number = find(home.root, InterruptedTimeSeries, FIELDS | {"starts": BEFORE}, columns | {"day": number}).primary
     assert expected == as_text == as_number
 
 
@@ -78,9 +79,9 @@ def test_a_missing_period_is_refused(home: Home) -> None:
     columns = table()
     columns["sales"][np.argsort(columns["day"])[40]] = np.nan
     with pytest.raises(dg.Failure, match=r"outcomes\.sales: a period is missing or repeated, look after 2026-02-09"):
-        tell(home, InterruptedTimeSeries, FIELDS, columns)
+        find(home.root, InterruptedTimeSeries, FIELDS, columns)
 
 
 def test_a_start_outside_the_table_is_an_empty_side(home: Home) -> None:
     with pytest.raises(dg.Failure, match=r"no row of table\.parquet is 'before'"):
-        tell(home, InterruptedTimeSeries, FIELDS | {"starts": "2025-01-01"}, table())
+        find(home.root, InterruptedTimeSeries, FIELDS | {"starts": "2025-01-01"}, table())

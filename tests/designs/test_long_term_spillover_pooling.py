@@ -13,6 +13,7 @@ from causal_assets.designs.spillover import SpilloverExperiment
 from causal_assets.designs.surrogate_index import SurrogateIndex
 from causal_assets.home import Home
 from causal_assets.types import Role, Status
+from tests.designs.direct import find
 from tests.designs.tables import tell
 from tests.house import live_in
 
@@ -76,7 +77,7 @@ def test_the_long_term_effect_is_foretold_and_left_for_review_while_nothing_test
 
 
 def test_a_long_term_effect_beside_the_surrogates_is_found_as_soon_as_it_is_known(home: Home) -> None:
-    told = tell(home, SurrogateIndex, SURROGATE, _customers(2.0, known=True))
+    told = find(home.root, SurrogateIndex, SURROGATE, _customers(2.0, known=True))
     own = told.alternatives()["difference in means, covariate-adjusted"]
     assert own.low < 3.5 < own.high
     assert told.primary.high < 3.0  # the index is wrong, and the check says so
@@ -101,7 +102,7 @@ def _cities(cities: int = 60, size: int = 20) -> dict[str, Any]:
 
 
 def test_a_two_stage_experiment_tells_direct_spillover_total_and_overall_effects_apart(home: Home) -> None:
-    told = tell(home, SpilloverExperiment, SPILLOVER, _cities())
+    told = find(home.root, SpilloverExperiment, SPILLOVER, _cities())
     found = {e.estimand.split()[0]: e for _, e in told.findings}
     assert {
         name: e.covers(v) for (name, e), v in zip(sorted(found.items()), (1.0, 1.5, 1.0, 2.0), strict=True)
@@ -114,13 +115,13 @@ def test_an_effect_that_a_saturation_cannot_show_is_an_error_by_name(home: Home)
     columns["share"] = columns["share"] * 2
     columns["arm"] = np.where(columns["share"] == 1, "offer", "none")
     with pytest.raises(dg.Failure, match="effect: 'direct' has no comparison at saturation 1"):
-        tell(home, SpilloverExperiment, SPILLOVER | {"saturation": 1.0, "effect": "direct"}, columns)
+        find(home.root, SpilloverExperiment, SPILLOVER | {"saturation": 1.0, "effect": "direct"}, columns)
 
 
 def test_markets_are_pooled_with_each_drawn_to_the_mean(home: Home) -> None:
     # Rubin (1981): coaching in eight schools
     effect, error = [28.0, 8, -3, 7, -1, 1, 18, 12], [15.0, 10, 16, 11, 9, 11, 10, 18]
-    told = tell(home, MetaAnalysis, META, {"market": list("ABCDEFGH"), "effect": effect, "error": error})
+    told = find(home.root, MetaAnalysis, META, {"market": list("ABCDEFGH"), "effect": effect, "error": error})
     assert told.primary.value == pytest.approx(7.69, abs=0.01)  # tau^2 is 0: the common effect, its published value
     assert told.primary.method.startswith("random-effects meta-analysis (REML")
     assert told.evidence["heterogeneity"].status is Status.PASS

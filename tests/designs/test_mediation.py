@@ -9,6 +9,7 @@ import pytest
 from causal_assets.designs.mediation import Mediation
 from causal_assets.home import Home
 from causal_assets.types import Role, Status
+from tests.designs.direct import find
 from tests.designs.tables import tell
 from tests.house import live_in
 
@@ -56,7 +57,7 @@ def test_a_table_gives_the_effect_through_the_mediator_and_beside_it(home: Home)
 
 
 def test_without_covariates_the_split_is_for_review(home: Home) -> None:
-    told = tell(home, Mediation, FIELDS | {"covariates": []}, table())
+    told = find(home.root, Mediation, FIELDS | {"covariates": []}, table())
     assert told.evidence["mediation_sensitivity"].status is Status.REVIEW
     assert not told.primary.covers(INDIRECT)  # what moves both is left out
 
@@ -64,7 +65,7 @@ def test_without_covariates_the_split_is_for_review(home: Home) -> None:
 def test_rows_without_a_mediator_are_left_out(home: Home) -> None:
     columns = table()
     columns["minutes"][:10] = np.nan
-    told = tell(home, Mediation, FIELDS, columns)
+    told = find(home.root, Mediation, FIELDS, columns)
     assert told.primary.n_treated + told.primary.n_control == 2_990
 
 

@@ -9,6 +9,7 @@ import pytest
 from causal_assets.designs.regression_discontinuity import RegressionDiscontinuity
 from causal_assets.home import Home
 from causal_assets.types import Role, Status, Verdict
+from tests.designs.direct import find
 from tests.designs.tables import tell
 from tests.house import live_in
 
@@ -79,7 +80,7 @@ def test_take_up_clusters_and_the_treated_side_are_read_from_the_yaml(home: Home
     columns |= {"took": took, "store": np.arange(4_000) // 4, "basket": 0.1 * columns["score"] + TRUTH * took}
     columns["basket"] += rng.normal(size=1_000)[columns["store"]] + rng.normal(0, 1, 4_000)
     named = {"running": "score", "takeup": "took", "cluster": "store"}
-    told = tell(home, RegressionDiscontinuity, FIELDS | {"columns": named, "treated_where": "<"}, columns)
+    told = find(home.root, RegressionDiscontinuity, FIELDS | {"columns": named, "treated_where": "<"}, columns)
     assert told.primary.covers(TRUTH)
     assert told.primary.estimand == "LATE at the cutoff"
     assert "clusters" in told.primary.method
@@ -100,7 +101,7 @@ def test_a_window_compares_means_as_in_close_elections(home: Home) -> None:
         "cutoff": 0.5,
         "window": [0.48, 0.52],
     }
-    told = tell(home, RegressionDiscontinuity, fields, columns)
+    told = find(home.root, RegressionDiscontinuity, fields, columns)
     assert (told.primary.value, told.primary.std_error) == pytest.approx((21.284, 1.951), abs=5e-4)
     assert any("robust bias-corrected" in method for method in told.alternatives())
 

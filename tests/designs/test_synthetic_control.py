@@ -9,6 +9,7 @@ import pytest
 from causal_assets.designs.synthetic_control import SyntheticControl
 from causal_assets.home import Home
 from causal_assets.types import Status
+from tests.designs.direct import find
 from tests.designs.tables import house_of, tell, write_table
 from tests.estimators.planted_panel import long_rows, planted
 from tests.house import failures, live_in
@@ -55,13 +56,13 @@ def test_a_panel_in_any_order_gives_the_effect_and_what_it_hangs_on(home: Home) 
 
 
 def test_synthetic_did_of_one_city_asks_for_review_of_its_error(home: Home) -> None:
-    told = tell(home, SyntheticControl, FIELDS | {"estimator": "synthetic_did"}, table())
+    told = find(home.root, SyntheticControl, FIELDS | {"estimator": "synthetic_did"}, table())
     assert abs(told.primary.value - TRUTH) < 1
     assert told.evidence["few_treated"].status is Status.REVIEW
 
 
 def test_placebos_among_few_cities_say_that_they_cannot_reject(home: Home) -> None:
-    told = tell(home, SyntheticControl, FIELDS | {"inference": "placebo"}, table())
+    told = find(home.root, SyntheticControl, FIELDS | {"inference": "placebo"}, table())
     assert (told.primary.low, told.primary.high) == (-np.inf, np.inf)
     assert told.evidence["resolution"].status is Status.REVIEW
 
@@ -94,7 +95,7 @@ def with_size() -> dict[str, Any]:
 def test_donors_can_be_matched_on_predictors_over_their_own_periods(home: Home) -> None:
     columns = with_size()
     # On the first predictor alone u00 lies beyond all donors, so that the nearest one gets all the weight.
-    told = tell(home, SyntheticControl, FIELDS | PREDICTORS | {"importance": [1.0, 0.0]}, columns)
+    told = find(home.root, SyntheticControl, FIELDS | PREDICTORS | {"importance": [1.0, 0.0]}, columns)
     assert told.primary.method.startswith("synthetic control matched on predictors, placebo in space")
     after = columns["week"] >= 60
     treated, nearest = (columns["revenue"][after & (columns["city"] == city)].mean() for city in ("u00", "u01"))
