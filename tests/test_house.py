@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "ledger": set(),
     "estimators": {"types"},
     "diagnostics": {"types"},
-    "memo": {"types"},
+    "memo": {"types", "estimators"},
     "protocol": {"types"},
     "component": {"home"},
     "decision": {"types", "protocol"},
