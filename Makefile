@@ -7,6 +7,8 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 export PATH := $(VIRTUAL_ENV)/bin:$(PATH)
 export DAGSTER_HOME ?= $(CURDIR)/home/dagster
 export DO_NOT_TRACK := 1
+# Where it is set, every process would compile the package and pytest's plugins again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test ui lint docs replicate coverage lock clean
 

@@ -1,5 +1,6 @@
 """What every test stands on: a home of its own, never the repository's, and one manifest for all workers."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,3 +30,8 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long test of killed runs starts first: one worker is busy with it while the other runs the fast ones."""
     items.sort(key=lambda item: item.path.name != "test_kill.py")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not walk through it again in every test."""
+    gc.freeze()

@@ -4,6 +4,7 @@ Imported once by a fork server, so that the imports and the loading of definitio
 its own work only. The home is the one of the environment in which the server was started.
 """
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ JOURNEY_ROW = {
 }  # fmt: skip
 
 DEFINITIONS = defs()
+gc.freeze()  # what every run is forked with stays: no run need walk through it
 
 
 def deliver_journey(warehouse: Warehouse) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from causal_assets.home import PROJECT, Home
 from causal_assets.ledger import Ledger
+from causal_assets.tracking import database
 from causal_assets.warehouse.engine import Warehouse
 from tests.house import contents, live_in, told
 
@@ -42,16 +43,19 @@ class Runner:
     """Starts runs in a home, and kills them."""
 
     home: Home
+    tracking: Path
     context: multiprocessing.context.ForkServerContext
 
     def fresh(self) -> None:
-        """An empty home with a little real data in its warehouse."""
+        """An empty home with a little real data in its warehouse, and with a tracking database."""
         from tests.killable import deliver_journey
 
         for path in self.home.root.iterdir():
             if path.name != "dagster":  # where the instance remembers its runs, the killed ones too
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         deliver_journey(Warehouse(path=str(self.home.warehouse)))
+        self.home.mlflow.mkdir()
+        shutil.copy(self.tracking, self.home.mlflow)  # one half made is the subject of test_tracking
 
     def start(self) -> multiprocessing.process.BaseProcess:
         """Start a run and wait until it leads its own process group."""
@@ -107,7 +111,7 @@ def runner(tmp_path_factory: pytest.TempPathFactory, manifest: Path) -> Iterator
         patch.setenv("DBT_PARTIAL_PARSE_FILE_PATH", str(parsed_project(tmp_path_factory.mktemp("parsed"))))
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["tests.killable"])
-        yield Runner(Home(root), context)
+        yield Runner(Home(root), database(tmp_path_factory.mktemp("tracking")), context)
 
 
 def test_after_twenty_kills_at_random_moments_all_tables_equal_those_of_an_undisturbed_run(runner: Runner) -> None:

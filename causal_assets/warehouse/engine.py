@@ -3,10 +3,11 @@
 import logging
 import shutil
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import dagster as dg
 import duckdb
@@ -92,7 +93,10 @@ class Warehouse(dg.ConfigurableResource):
                 connection.execute("SET threads = 1")
             result = connection.execute(sql, parameters)
             names = [column[0] for column in result.description]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            if repeatable:
+                connection.execute("RESET threads")  # the setting is the file's, and it may be held open
+            return rows
 
     def scalar(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         """Run a query of one row and one column and return its value."""
@@ -132,6 +136,21 @@ class Warehouse(dg.ConfigurableResource):
                 head = connection.execute(f"SELECT * FROM {table} LIMIT {limit}")
                 found[table] = count, _markdown([column[0] for column in head.description], head.fetchall())
         return found
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def in_one_opening(body: Callable[Concatenate[Warehouse, P], T]) -> Callable[Concatenate[Warehouse, P], T]:
+    """Keep the file open while a body runs that asks it several things: opening it takes longer than most of them."""
+
+    @wraps(body)
+    def held(warehouse: Warehouse, *args: P.args, **kwargs: P.kwargs) -> T:
+        with warehouse.connect():
+            return body(warehouse, *args, **kwargs)
+
+    return held
 
 
 def _markdown(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
