@@ -5,6 +5,7 @@ import yaml
 
 from causal_assets.designs.study import Study
 from causal_assets.home import PROJECT
+from causal_assets.protocol import WORDS
 from docs.generate import every_design
 
 DESIGNS = every_design()
@@ -22,9 +23,8 @@ def test_the_template_of_a_design_is_a_study(design: type[Study]) -> None:
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
 def test_every_field_but_the_words_belongs_to_a_stage(design: type[Study]) -> None:
-    words = {"question", "intervention", "unit"}
     read = [name for names in _scaffolded(design).stage_fields.values() for name in names]
-    assert set(design.model_fields) - words == set(read)
+    assert set(design.model_fields) - WORDS == set(read)
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
