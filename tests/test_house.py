@@ -32,6 +32,7 @@ MAY_IMPORT = {
     },
     "defs": {"home", "sources", "warehouse", "designs"},
     "definitions": {"home", "ledger", "warehouse", "designs"},
+    "replay": {"home", "ledger", "designs", "warehouse"},
     "demo": {"types", "home", "warehouse", "defs", "definitions"},
 }  # fmt: skip
 STATISTICS = {"types", "estimators", "diagnostics", "memo"}

@@ -84,7 +84,9 @@ class StudyGraph:
             results.write_registrations(warehouse, self.name, versions)
             written = seals.contents(warehouse, self.name, "registrations", "deviations")
             self._seal(warehouse, ledger, "registration", written)
-            return reporting.registration_result(versions[-1], self.study.protocol_document)
+            # What is read under a registration depends on these fields alone: a new rule makes no outcomes stale.
+            read_under = dg.DataVersion(self.versions["outcomes"])
+            return reporting.registration_result(versions[-1], self.study.protocol_document, read_under)
 
         return registration
 
@@ -93,6 +95,7 @@ class StudyGraph:
         if last and last.protocol == self.protocol:
             return
         said = {
+            "type": self.study.kind(),
             "document": self.study.protocol_document,
             "assumptions": list(self.study.assumptions),
             "outcomes_begin": self.study.begins(),
@@ -178,8 +181,9 @@ class StudyGraph:
 
     def decision(self) -> dg.AssetsDefinition:
         """Applies the rule; a decision that does not allow action revokes a standing mandate."""
+        deps = [*map(self._key, ("evidence", "estimate", "registration"))]
 
-        @dg.asset(**self._spec("decision", [self._key("evidence"), self._key("estimate")], "one row per study"))
+        @dg.asset(**self._spec("decision", deps, "one row per study"))
         def decision(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the protocol's rule says, given estimate and evidence."""
             self._require(warehouse, ledger, "cohort", "estimate", "evidence")
@@ -196,12 +200,12 @@ class StudyGraph:
             )
             results.write_decision(warehouse, self.name, self.protocol, self.study.design, taken)
             verdict = {"verdict": taken.verdict, "grade": taken.grade}
-            ledger.append_if_new(Kind.DECIDED, self.name, self.protocol, verdict)
-            if not taken.allows_action:
+            if not taken.allows_action:  # before the decision is sealed: if killed in between, nothing acts
                 ledger.revoke(self.name, self.protocol, verdict)
             stands_on = seals.contents(warehouse, self.name, "estimates", "diagnostics", "decisions")
-            self._seal(warehouse, ledger, "decision", stands_on)
-            return reporting.decision_result(taken)
+            said = {**verdict, **self._said("decision", stands_on)}
+            entry = seals.seal(warehouse, ledger, self.name, self.protocol, said, Kind.DECIDED)
+            return reporting.decision_result(taken, entry.hash)
 
         return decision
 
@@ -275,8 +279,11 @@ class StudyGraph:
         assert result.data_version is not None
         return {f"{self.name}.{table}": result.data_version.value}
 
+    def _said(self, stage: str, content: dict[str, str]) -> dict[str, Any]:
+        return {"stage": stage, "version": self.versions[stage], "content": content}
+
     def _seal(self, warehouse: Warehouse, ledger: Ledger, stage: str, content: dict[str, str]) -> None:
-        seals.seal(warehouse, ledger, self.name, self.protocol, stage, self.versions[stage], content)
+        seals.seal(warehouse, ledger, self.name, self.protocol, self._said(stage, content))
 
     def _require(self, warehouse: Warehouse, ledger: Ledger, *stages: str) -> None:
         seals.require(warehouse, ledger, self.name, {stage: self.versions[stage] for stage in stages})

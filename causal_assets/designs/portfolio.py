@@ -30,7 +30,7 @@ def portfolio(loaded: dg.Definitions) -> dg.Definitions:
     main = dg.define_asset_job("main", selection=everything, description="Raw files to decisions, everything once.")
     daily = dg.define_asset_job("daily_totals", selection=dg.AssetSelection.assets(DAILY_TOTALS))
     return dg.Definitions(
-        assets=[_study_moments(of_events), _published(studies), daily_totals],
+        assets=[moments_of(of_events), _published(studies), daily_totals],
         jobs=[main, daily],
         schedules=[
             dg.ScheduleDefinition(
@@ -46,7 +46,8 @@ def portfolio(loaded: dg.Definitions) -> dg.Definitions:
     )
 
 
-def _study_moments(studies: Sequence[str]) -> dg.AssetsDefinition:
+def moments_of(studies: Sequence[str]) -> dg.AssetsDefinition:
+    """The statistics that these studies share; those of them over a table have none."""
     deps = [dg.AssetKey([study, stage]) for study in studies for stage in ("cohort", "registration")]
 
     @dg.asset(
@@ -61,7 +62,7 @@ def _study_moments(studies: Sequence[str]) -> dg.AssetsDefinition:
         live = [
             _columns(entry)
             for study, entry in ledger.registered().items()
-            if study in studies and "cohort" in warehouse.tables(study)
+            if study in studies and "program" in entry.payload["document"] and "cohort" in warehouse.tables(study)
         ]
         if not live:
             raise dg.Failure("no registered study has a cohort; materialise a study's registration and cohort first")

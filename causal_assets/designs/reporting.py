@@ -153,14 +153,15 @@ def _check(diagnostic: Diagnostic) -> dg.AssetCheckResult:
     )
 
 
-def decision_result(decision: Decision) -> dg.MaterializeResult:
-    """The verdict with its reasons."""
+def decision_result(decision: Decision, entry: str) -> dg.MaterializeResult:
+    """The verdict with its reasons, and the hash by which it can be replayed."""
     return dg.MaterializeResult(
         data_version=dg.DataVersion(hash_of(repr(decision))[:16]),
         metadata={
             "verdict": decision.verdict.value,
             "grade": decision.grade,
             "days left": decision.days_left,
+            "replay by": entry,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
             "why this grade": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.grade_reasons)),
         },
@@ -182,14 +183,16 @@ def registration_checks(version: Registration) -> list[Diagnostic]:
     return [retrospective(settled, beginning(version.outcomes_begin)), deviations(version.deviations)]
 
 
-def registration_result(version: Registration, document: dict[str, Any]) -> dg.MaterializeResult:
+def registration_result(
+    version: Registration, document: dict[str, Any], read_under: dg.DataVersion
+) -> dg.MaterializeResult:
     """The protocol with its standing; every change since the first version."""
     lines = ["| field | before | after | registered at | outcomes read before |", "|---|---|---|---|---|"]
     lines += [
         f"| {d.field} | {d.before} | {d.after} | {d.registered_at} | {d.after_outcomes} |" for d in version.deviations
     ]
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(version.protocol),
+        data_version=read_under,
         metadata={
             "protocol": version.protocol,
             "version": version.version,

@@ -158,6 +158,11 @@ class Study(Protocol, YamlComponent):
         """Outcome columns that are money."""
         return [outcome.name for outcome in self.measures if outcome.money]
 
+    @classmethod
+    def kind(cls) -> str:
+        """The design's class, as a YAML names it."""
+        return f"{cls.__module__}.{cls.__name__}"
+
     @property
     def assumptions(self) -> list[str]:
         """What must hold for the answer to be an effect, in words."""

@@ -119,7 +119,7 @@ TABLES = {
     ),
     "ledger_head": Table(
         "The ledger's last entry when a stage last wrote here, so that a ledger cut short is noticed.",
-        "one row",
+        "warehouse",
         {"seq": ("BIGINT", "the entry's number"), "hash": ("VARCHAR", "its hash")},
     ),
 }  # fmt: skip

@@ -7,6 +7,7 @@ copy are each noticed by whatever reads next, and named.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from causal_assets.ledger import Entry, Kind, Ledger
 from causal_assets.protocol import hash_of
@@ -32,18 +33,26 @@ class AlteredError(Exception):
 
 
 def seal(
-    warehouse: Warehouse, ledger: Ledger, study: str, protocol: str, stage: str, version: str, content: dict[str, str]
-) -> None:
-    """Record that a stage has written: ``content`` is the hash by table of what it wrote and what it read."""
-    said = {"stage": stage, "version": version, "content": content}
-    ledger.append_if_new(Kind.WRITTEN, study, protocol, said)
+    warehouse: Warehouse, ledger: Ledger, study: str, protocol: str, said: dict[str, Any], kind: Kind = Kind.WRITTEN
+) -> Entry:
+    """Record that a stage has written: ``said`` is its ``stage``, code ``version`` and ``content``.
+
+    ``content`` is the hash by table of what it wrote and of the results it read.
+    """
+    entry = ledger.append_if_new(kind, study, protocol, said)
     with warehouse.transaction() as connection:
         results.prepare(connection)
-        connection.execute("DELETE FROM results.stages WHERE study = ? AND stage = ?", [study, stage])
-        row = [study, stage, version, hash_of(content)]
+        connection.execute("DELETE FROM results.stages WHERE study = ? AND stage = ?", [study, said["stage"]])
+        row = [study, said["stage"], said["version"], hash_of(said["content"])]
         connection.execute("INSERT INTO results.stages (study, stage, version, content) VALUES (?, ?, ?, ?)", row)
         connection.execute("DELETE FROM results.ledger_head")
         connection.execute("INSERT INTO results.ledger_head (seq, hash) VALUES (?, ?)", ledger.head())
+    return entry
+
+
+def sealed(entries: Sequence[Entry], study: str) -> dict[str, Entry]:
+    """The last entry of each of the study's stages."""
+    return {e.payload["stage"]: e for e in entries if e.study == study and e.kind in (Kind.WRITTEN, Kind.DECIDED)}
 
 
 def contents(warehouse: Warehouse, study: str, *tables: str) -> dict[str, str]:
@@ -62,11 +71,10 @@ def require(warehouse: Warehouse, ledger: Ledger, study: str, versions: Mapping[
     with warehouse.connect():  # held open, since opening the file takes longer than what is read
         entries = ledger.entries()
         _require_head(warehouse, ledger, entries)
-        sealed = {e.payload["stage"]: e for e in entries if e.kind is Kind.WRITTEN and e.study == study}
-        here = _stages(warehouse, study)
+        written, here = sealed(entries, study), _stages(warehouse, study)
         for stage, version in versions.items():
-            _require_stage(study, stage, version, sealed.get(stage), here.get(stage))
-            _require_tables(warehouse, study, sealed, stage)
+            _require_stage(study, stage, version, written.get(stage), here.get(stage))
+            _require_tables(warehouse, study, written, stage)
 
 
 def require_mandate(warehouse: Warehouse, ledger: Ledger, study: str, protocol: str) -> Entry:
@@ -78,33 +86,32 @@ def require_mandate(warehouse: Warehouse, ledger: Ledger, study: str, protocol: 
         StaleStageError: the study has new results that are not decided on.
         BrokenChainError: an entry of the ledger was changed.
     """
-    entries = ledger.entries(study)
-    decided = [e for e in entries if e.kind is Kind.WRITTEN and e.payload["stage"] == "decision"]
-    require(warehouse, ledger, study, {"decision": decided[-1].payload["version"]} if decided else {})
+    decided = ledger.last(study, Kind.DECIDED)
+    require(warehouse, ledger, study, {"decision": decided.payload["version"]} if decided else {})
     return ledger.require_mandate(study, protocol)
 
 
-def _require_stage(study: str, stage: str, version: str, sealed: Entry | None, here: tuple[str, str] | None) -> None:
-    if sealed is None or here is None:
+def _require_stage(study: str, stage: str, version: str, entry: Entry | None, here: tuple[str, str] | None) -> None:
+    if entry is None or here is None:
         raise StaleStageError(f"{study}: {stage} was not made yet; materialise {study}/{stage} first")
-    said = sealed.payload
+    said = entry.payload
     if here != (said["version"], hash_of(said["content"])):
-        raise AlteredError(_altered(study, "results.stages", sealed))
+        raise AlteredError(_altered(study, "results.stages", entry))
     if said["version"] != version:
         raise StaleStageError(
             f"{study}: {stage} was made under other fields of the protocol; materialise {study}/{stage} first"
         )
 
 
-def _require_tables(warehouse: Warehouse, study: str, sealed: Mapping[str, Entry], stage: str) -> None:
+def _require_tables(warehouse: Warehouse, study: str, written: Mapping[str, Entry], stage: str) -> None:
     """Each result table that the stage wrote or read is as it was then."""
-    for table, stated in sealed[stage].payload["content"].items():
+    for table, stated in written[stage].payload["content"].items():
         if table not in WRITER:
             continue  # a table of the study's own: large, and read again by the stage that reads it
         writer = WRITER[table]
         found = results.content(warehouse, table, study)
-        if found != sealed[writer].payload["content"][table]:
-            raise AlteredError(_altered(study, f"results.{table}", sealed[writer]))
+        if found != written[writer].payload["content"][table]:
+            raise AlteredError(_altered(study, f"results.{table}", written[writer]))
         if found != stated:
             raise StaleStageError(f"{study}: {stage} was made from other {table}; materialise {study}/{stage} first")
 
