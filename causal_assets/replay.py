@@ -49,10 +49,8 @@ def replay(home: Home, given: str, into: Home) -> str | None:
     entries = Ledger(path=str(home.ledger)).entries()
     decided = decision_of(entries, given)
     known = entries[: decided.seq]
-    registered = [e for e in known if e.kind is Kind.REGISTERED and e.study == decided.study][-1]
-    graph = StudyGraph(
-        study_of(registered.payload["type"], registered.payload["document"]), decided.study, registered.payload["file"]
-    )
+    said = [e.payload for e in known if e.kind is Kind.REGISTERED and e.study == decided.study][-1]
+    graph = StudyGraph(study_of(said["type"], said["document"]), decided.study, said["file"])
     warehouse, ledger = _copies(home, into, decided.seq)
     assets = [asset for asset in graph.assets() if asset.key.path[-1] != "mandate"]
     if MOMENTS in graph.study.outcome_deps():

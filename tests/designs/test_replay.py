@@ -1,5 +1,6 @@
 """A decision replayed from its hash: the same numbers and the same memo, or the first difference by name."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from causal_assets import replay as command
 from causal_assets.home import Home
 from causal_assets.ledger import Entry, Kind, Ledger
 from causal_assets.replay import decision_of, replay
-from tests.designs.conftest import decided, decided_once  # noqa: F401
 from tests.designs.shop import house, trial, trial_shop
+from tests.designs.tables import tracking_database
 from tests.house import contents
 
 
@@ -19,12 +20,20 @@ def decision(home: Home) -> Entry:
     return found
 
 
+def apart(folder: Path) -> Home:
+    """A home to replay in; empty but for a tracking database, which takes seconds to make."""
+    home = Home(folder)
+    home.mlflow.mkdir(parents=True)
+    shutil.copy(tracking_database(), home.mlflow)
+    return home
+
+
 def test_a_decision_replays_twice_with_the_same_numbers_and_the_same_memo_and_touches_nothing(
-    decided: Home,  # noqa: F811
+    decided: Home,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     before = {path: path.read_bytes() for path in decided.root.rglob("*") if path.is_file()}
-    homes = [Home(tmp_path_factory.mktemp("replay")) for _ in range(2)]
+    homes = [apart(tmp_path_factory.mktemp("replay")) for _ in range(2)]
     for into, given in zip(homes, (decision(decided).hash, trial().protocol_hash[:12]), strict=True):
         assert replay(decided, given, into) is None
     told = [(home.memos / "page.html").read_bytes() for home in (decided, *homes)]
@@ -35,22 +44,22 @@ def test_a_decision_replays_twice_with_the_same_numbers_and_the_same_memo_and_to
 
 
 def test_an_older_decision_is_replayed_from_its_own_protocol_and_other_data_are_named(
-    decided: Home,  # noqa: F811
-    tmp_path: Path,
+    decided: Home,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     first = decision(decided)
     changed = house(decided, page=trial(decision={"value_per_outcome": 1.0, "cost_per_unit": 0.0}))
     assert changed.run(*(["page", stage] for stage in ("registration", "decision", "memo"))).success
     assert decision(decided).protocol != first.protocol
-    assert replay(decided, first.hash, Home(tmp_path / "older")) is None
+    assert replay(decided, first.hash, apart(tmp_path_factory.mktemp("older"))) is None
 
     trial_shop(effect=1.0).write(changed.warehouse)
-    said = replay(decided, first.hash, Home(tmp_path / "other"))
+    said = replay(decided, first.hash, apart(tmp_path_factory.mktemp("other")))
     assert said is not None and said.startswith("outcomes: page.outcomes was "), said
     assert said.endswith(" now: other data")
 
 
-def test_a_hash_that_no_decision_has_is_refused(decided: Home) -> None:  # noqa: F811
+def test_a_hash_that_no_decision_has_is_refused(decided: Home) -> None:
     entries = Ledger(path=str(decided.ledger)).entries()
     for given in ("beef", ""):
         with pytest.raises(LookupError, match="the ledger knows no decision"):
