@@ -8,8 +8,6 @@ from causal_assets.ledger import Entry, Kind
 from causal_assets.protocol import WORDS
 from causal_assets.types import Deviation, Registration, Standing
 
-NOTHING: dict[str, Any] = {}
-
 
 def registrations(entries: Sequence[Entry]) -> list[Registration]:
     """The registered versions of one study's protocol from its ``entries``, oldest first; the last one is in force.
@@ -21,7 +19,8 @@ def registrations(entries: Sequence[Entry]) -> list[Registration]:
     """
     found: list[Registration] = []
     deviations: tuple[Deviation, ...] = ()
-    seen, document, settled, exploratory = False, NOTHING, "", False
+    document: dict[str, Any] = {}
+    seen, settled, exploratory = False, "", False
     for entry in entries:
         seen |= entry.kind is Kind.OUTCOMES_READ
         if entry.kind is not Kind.REGISTERED:

@@ -97,7 +97,7 @@ class StudyGraph:
         said = {
             "type": self.study.kind(),
             "document": self.study.protocol_document,
-            "assumptions": list(self.study.assumptions),
+            "assumptions": self.study.assumptions,
             "outcomes_begin": self.study.begins(),
             "file": self.file,
             **provenance(PROJECT / self.file),
@@ -181,7 +181,7 @@ class StudyGraph:
 
     def decision(self) -> dg.AssetsDefinition:
         """Applies the rule; a decision that does not allow action revokes a standing mandate."""
-        deps = [*map(self._key, ("evidence", "estimate", "registration"))]
+        deps = [self._key(stage) for stage in ("evidence", "estimate", "registration")]
 
         @dg.asset(**self._spec("decision", deps, "one row per study"))
         def decision(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:

@@ -131,7 +131,8 @@ def _require_head(warehouse: Warehouse, ledger: Ledger, entries: Sequence[Entry]
         if row["seq"] and (len(entries) < row["seq"] or entries[row["seq"] - 1].hash != row["hash"]):
             raise AlteredError(
                 f"{ledger.path}: results were written when the ledger reached entry {row['seq']}, which is gone or "
-                f"another one now; it ends with entry {len(entries)}: entries were deleted, or the file was replaced"
+                f"another one now; it ends with entry {len(entries)}: entries were deleted, or the file was replaced. "
+                "Put the ledger back, or begin with an empty warehouse"
             )
 
 
