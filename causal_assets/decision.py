@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from causal_assets.protocol import Measure, Rule
-from causal_assets.types import Decision, Diagnostic, Estimate, Status, Verdict
+from causal_assets.types import Decision, Diagnostic, Estimate, Standing, Status, Verdict
 
 GRADES = "ABCD"
 # The best grade a design can reach: chance assigned the arms, or it did not.
 RANDOMISED_BEST, OBSERVATIONAL_BEST = "A", "B"
-# Acting on an observational study needs evidence without a single REVIEW.
-OBSERVATIONAL_ACTS_FROM = "B"
+# A protocol fitted to outcomes already seen has none of the error rates that its intervals state.
+EXPLORATORY_BEST = "C"
+# Acting needs chance or evidence without a single REVIEW, and a protocol that did not know the answer.
+ACTS_FROM = "B"
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,28 @@ class Profit:
         return cls(rule.value_per_outcome * estimate.value - rule.cost_per_unit, ends[0], ends[1])
 
 
-def grade(diagnostics: Sequence[Diagnostic], *, randomised: bool) -> str:
-    """A to D: the design's best, one lower if anything wants review, D if anything failed."""
+def grade(
+    diagnostics: Sequence[Diagnostic], *, randomised: bool, standing: Standing = Standing.CONFIRMATORY
+) -> tuple[str, tuple[str, ...]]:
+    """A to D, and the rules that gave it, each with the checks it rests on.
+
+    The design's best (A by chance, else B); one lower if anything wants review; C at best for an exploratory study; D
+    if anything failed. So an observational study that could not look for unobserved confounding (no negative control
+    is a REVIEW) has C at best.
+    """
     best = RANDOMISED_BEST if randomised else OBSERVATIONAL_BEST
-    statuses = {diagnostic.status for diagnostic in diagnostics}
-    if Status.FAIL in statuses:
-        return "D"
-    return GRADES[GRADES.index(best) + (Status.REVIEW in statuses)]
+    review, failed = ([d.name for d in diagnostics if d.status is status] for status in (Status.REVIEW, Status.FAIL))
+    given = GRADES[GRADES.index(best) + bool(review)]
+    reasons = ["Chance assigned the arms: A at best." if randomised else "Chance did not assign the arms: B at best."]
+    if review:
+        reasons.append(f"One lower, for what wants review: {', '.join(review)}.")
+    if standing is Standing.EXPLORATORY:
+        given = max(given, EXPLORATORY_BEST)
+        reasons.append(f"The protocol was changed after outcomes had been seen: {EXPLORATORY_BEST} at best.")
+    if failed:
+        given = "D"
+        reasons.append(f"D, for what failed: {', '.join(failed)}.")
+    return given, tuple(reasons)
 
 
 def guardrail_state(estimate: Estimate, outcome: Measure) -> Status:
@@ -56,27 +73,34 @@ def decide(
     *,
     randomised: bool,
     days_left: int,
+    standing: Standing = Standing.CONFIRMATORY,
 ) -> Decision:
     """Apply the protocol's rule; the first that holds wins, in the order written here."""
-    given = grade(diagnostics, randomised=randomised)
-    failed = tuple(diagnostic.message for diagnostic in diagnostics if diagnostic.status is Status.FAIL)
-    if failed:
-        verdict = Verdict.BLOCKED if randomised else Verdict.NOT_IDENTIFIED
-        return Decision(verdict=verdict, grade=given, reasons=failed, days_left=days_left)
+    given, why = grade(diagnostics, randomised=randomised, standing=standing)
+    verdict, reasons = _verdict(primary, guardrails, diagnostics, rule, randomised=randomised, days_left=days_left)
+    if verdict is Verdict.SHIP and given > ACTS_FROM:
+        verdict = Verdict.HOLD
+        reasons = (*reasons, f"A study of grade {given} does not act; {ACTS_FROM} is needed.")
+    return Decision(verdict=verdict, grade=given, reasons=reasons, days_left=days_left, grade_reasons=why)
+
+
+def _verdict(
+    primary: Estimate | None,
+    guardrails: Sequence[tuple[Measure, Estimate]],
+    diagnostics: Sequence[Diagnostic],
+    rule: Rule,
+    *,
+    randomised: bool,
+    days_left: int,
+) -> tuple[Verdict, tuple[str, ...]]:
+    if failed := tuple(found.message for found in diagnostics if found.status is Status.FAIL):
+        return (Verdict.BLOCKED if randomised else Verdict.NOT_IDENTIFIED), failed
     if primary is None:
-        waiting = "No unit's outcome window has passed yet."
-        return Decision(verdict=Verdict.KEEP_RUNNING, grade=given, reasons=(waiting,), days_left=days_left)
+        return Verdict.KEEP_RUNNING, ("No unit's outcome window has passed yet.",)
     if days_left > 0:
         waiting = f"{days_left} days are left until every unit's outcome window has passed."
-        return Decision(verdict=Verdict.KEEP_RUNNING, grade=given, reasons=(waiting,), days_left=days_left)
-    verdict, reasons = _apply(primary, guardrails, rule)
-    if verdict is Verdict.SHIP and not randomised and given > OBSERVATIONAL_ACTS_FROM:
-        verdict = Verdict.HOLD
-        reasons = (
-            *reasons,
-            f"An observational study of grade {given} does not act; {OBSERVATIONAL_ACTS_FROM} is needed.",
-        )
-    return Decision(verdict=verdict, grade=given, reasons=reasons)
+        return Verdict.KEEP_RUNNING, (waiting,)
+    return _apply(primary, guardrails, rule)
 
 
 def _apply(

@@ -27,6 +27,7 @@ class Kind(StrEnum):
 
     REGISTERED = "registered"
     OUTCOMES_READ = "outcomes read"
+    WRITTEN = "written"
     DECIDED = "decided"
     MANDATE_GRANTED = "mandate granted"
     MANDATE_REVOKED = "mandate revoked"
@@ -76,11 +77,15 @@ class Ledger(dg.ConfigurableResource):
         return Entry(seq, at, kind, study, protocol, json.loads(body), previous, digest)
 
     def append_if_new(self, kind: Kind, study: str, protocol: str, payload: dict[str, Any] | None = None) -> Entry:
-        """Add an entry unless the study's last one of this kind says the same, so that a rerun adds nothing."""
-        last = self.last(study, kind)
-        if last and last.protocol == protocol and last.payload == json.loads(json.dumps(payload or {})):
-            return last
-        return self.append(kind, study, protocol, payload)
+        """Add an entry unless the study's last one of this kind says the same, so that a rerun adds nothing.
+
+        What several stages say (``payload["stage"]``) is compared stage by stage.
+        """
+        said = json.loads(json.dumps(payload or {}))
+        same = [e for e in self.entries(study) if e.kind is kind and e.payload.get("stage") == said.get("stage")]
+        if same and (same[-1].protocol, same[-1].payload) == (protocol, said):
+            return same[-1]
+        return self.append(kind, study, protocol, said)
 
     def entries(self, study: str | None = None) -> list[Entry]:
         """All entries in order, of one study or of all.
@@ -108,6 +113,12 @@ class Ledger(dg.ConfigurableResource):
         """The study's latest entry of one of the kinds."""
         found = [entry for entry in self.entries(study) if entry.kind in kinds]
         return found[-1] if found else None
+
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the last entry."""
+        with self._connect() as connection:
+            last = connection.execute("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1").fetchone()
+        return last or (0, GENESIS)
 
     def registered(self) -> dict[str, Entry]:
         """The current registration of every study."""
@@ -142,7 +153,7 @@ class Ledger(dg.ConfigurableResource):
             self.append(Kind.MANDATE_REVOKED, study, protocol, why)
 
     def require_mandate(self, study: str, protocol: str) -> Entry:
-        """Return the mandate to act on this protocol; every body that acts outward begins with this call.
+        """Return the mandate to act on this protocol; what acts outward asks by ``seals.require_mandate``.
 
         Raises:
             PermissionError: no mandate was granted for this protocol, or it was revoked.

@@ -23,6 +23,8 @@ KEYWORDS = frozenset(
     trailing true union unique unpivot using variadic when where window with
     """.split()  # noqa: SIM905  a list would be a page long
 )
+# Fields of a protocol that no stage reads: they say what is meant, and no number depends on them.
+WORDS = frozenset({"question", "intervention", "unit"})
 # Columns that a cohort has of its own.
 TAKEN = frozenset(
     """

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan
 from statistics import NormalDist
+from typing import Any
 
 
 class Status(StrEnum):
@@ -35,6 +36,14 @@ class Verdict(StrEnum):
     KEEP_RUNNING = "keep running"
     BLOCKED = "blocked"
     NOT_IDENTIFIED = "not identified"
+
+
+class Standing(StrEnum):
+    """What the order of registering and looking makes of a study."""
+
+    CONFIRMATORY = "confirmatory"
+    RETROSPECTIVE = "retrospective"
+    EXPLORATORY = "exploratory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +115,57 @@ class Diagnostic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """One field of a protocol that a later registration changed; None is a field that was not there, or was empty.
+
+    ``field`` is a dotted path. ``after_outcomes``: the study's outcomes had been read before. ``matters``: a stage
+    reads the field, so that a number, a grade or a verdict may depend on it.
+    """
+
+    field: str
+    before: Any
+    after: Any
+    registered_at: str
+    after_outcomes: bool
+    matters: bool
+
+    @property
+    def explores(self) -> bool:
+        """Whether the change could have been made knowing what it would do to the answer."""
+        return self.after_outcomes and self.matters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """One registered version of a study's protocol; times are ISO 8601, ``commit`` and the like None where unknown.
+
+    ``settled_at`` is when all that its stages read was first registered as it is now: a change of words alone makes a
+    new version, but no new analysis. ``uncommitted``: the study's file differed from the commit. ``deviations`` are
+    those of all versions up to this one.
+    """
+
+    version: int
+    protocol: str
+    registered_at: str
+    settled_at: str
+    outcomes_begin: str | None
+    standing: Standing
+    author: str | None
+    commit: str | None
+    uncommitted: bool | None
+    assumptions: tuple[str, ...]
+    deviations: tuple[Deviation, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What the study's rule says given estimate and evidence, and why."""
+    """What the study's rule says given estimate and evidence, and why; and why the evidence has its grade."""
 
     verdict: Verdict
     grade: str
     reasons: tuple[str, ...] = field(default=())
     days_left: int = 0
+    grade_reasons: tuple[str, ...] = field(default=())
 
     @property
     def allows_action(self) -> bool:

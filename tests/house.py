@@ -16,7 +16,9 @@ from causal_assets.ledger import Ledger
 from causal_assets.warehouse.engine import Warehouse
 
 # When something happened differs from run to run; what happened does not.
-CLOCKS = ("_loaded_at", "loaded_at", "quarantined_at")
+CLOCKS = ("_loaded_at", "loaded_at", "quarantined_at", "registered_at", "settled_at")
+# Hashes of what holds a clock: a memo says when its study was registered.
+HASHED = ("stages", "ledger_head")
 # Failures are read from the result; a log of every event would bury them.
 QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 
@@ -96,6 +98,8 @@ def contents(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
         tables = connection.execute("SELECT schema_name, table_name FROM duckdb_tables() ORDER BY ALL").fetchall()
         found = {}
         for schema, name in tables:
+            if schema == "results" and name in HASHED:
+                continue
             table = f'{schema}."{name}"'
             kept = f"SELECT COLUMNS(c -> c NOT IN {CLOCKS}) FROM {table}"
             if name == "diagnostics":  # how long after its first outcome a study was registered is a clock too
@@ -108,5 +112,8 @@ def contents(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
 
 
 def told(ledger: Ledger) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """What the ledger says, in order, without when; reading it proves its chain."""
-    return [(entry.kind.value, entry.study, entry.protocol, entry.payload) for entry in ledger.entries()]
+    """What the ledger says, in order, without clocks and hashes of them; reading it proves its chain."""
+    return [
+        (e.kind.value, e.study, e.protocol, {name: said for name, said in e.payload.items() if name != "content"})
+        for e in ledger.entries()
+    ]

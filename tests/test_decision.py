@@ -6,8 +6,9 @@ from typing import Literal
 import pytest
 
 from causal_assets.decision import Profit, decide, grade, guardrail_state
+from causal_assets.diagnostics.negative_control import negative_control
 from causal_assets.protocol import Outcome, Rule
-from causal_assets.types import Diagnostic, Estimate, Role, Status, Verdict
+from causal_assets.types import Diagnostic, Estimate, Role, Standing, Status, Verdict
 
 RULE = Rule(value_per_outcome=2.0, cost_per_unit=1.0)  # profit is above zero where the effect is above 0.5
 PASS, REVIEW, FAIL = Status.PASS, Status.REVIEW, Status.FAIL
@@ -54,7 +55,7 @@ BLOCKED, NOT_IDENTIFIED = Verdict.BLOCKED, Verdict.NOT_IDENTIFIED
         (True, (0.6, 2.0), ["safe"], [PASS], 0, SHIP, "A", "whole interval clears 0"),
         (True, (0.6, 2.0), [], [REVIEW], 0, SHIP, "B", "whole interval clears 0"),
         (False, (0.6, 2.0), [], [PASS], 0, SHIP, "B", "whole interval clears 0"),
-        (False, (0.6, 2.0), [], [REVIEW], 0, HOLD, "C", "An observational study of grade C does not act; B is needed"),
+        (False, (0.6, 2.0), [], [REVIEW], 0, HOLD, "C", "A study of grade C does not act; B is needed"),
         (True, (0.4, 2.0), [], [PASS], 0, HOLD, "A", "does not clear 0"),
         (True, (0.5, 2.0), [], [PASS], 0, HOLD, "A", "does not clear 0"),  # the end of the interval on the threshold
         (True, (0.1, 0.5), [], [PASS], 0, HOLD, "A", "does not clear 0"),
@@ -127,7 +128,45 @@ def test_the_threshold_of_the_rule_is_the_profit_it_names() -> None:
 def test_a_grade_starts_at_the_designs_best_and_falls_with_what_was_found(
     randomised: bool, statuses: list[Status], expected: str
 ) -> None:
-    assert grade(diagnostics(*statuses), randomised=randomised) == expected
+    assert grade(diagnostics(*statuses), randomised=randomised)[0] == expected
+
+
+def test_a_grade_lists_the_rules_that_gave_it_with_the_checks_they_rest_on() -> None:
+    assert grade(diagnostics(PASS), randomised=True) == ("A", ("Chance assigned the arms: A at best.",))
+    assert grade(diagnostics(REVIEW, PASS, REVIEW, FAIL), randomised=False, standing=Standing.EXPLORATORY) == (
+        "D",
+        (
+            "Chance did not assign the arms: B at best.",
+            "One lower, for what wants review: check 0, check 2.",
+            "The protocol was changed after outcomes had been seen: C at best.",
+            "D, for what failed: check 3.",
+        ),
+    )
+    decided = decide(estimate(0.6, 2), [], diagnostics(REVIEW), RULE, randomised=True, days_left=0)
+    assert decided.grade_reasons == grade(diagnostics(REVIEW), randomised=True)[1]
+
+
+def test_unobserved_confounding_that_nothing_looked_for_leaves_grade_c_at_best() -> None:
+    unseen = negative_control([])
+    assert unseen.status is REVIEW
+    decided = decide(estimate(0.6, 2), [], [unseen], RULE, randomised=False, days_left=0)
+    assert (decided.verdict, decided.grade) == (HOLD, "C")
+    assert "One lower, for what wants review: negative_control." in decided.grade_reasons
+
+
+@pytest.mark.parametrize(("randomised", "statuses"), [(True, [PASS]), (False, [PASS]), (False, [REVIEW])])
+def test_an_exploratory_study_has_grade_c_at_best_and_does_not_act(randomised: bool, statuses: list[Status]) -> None:
+    explored = decide(
+        estimate(0.6, 2), [], diagnostics(*statuses), RULE,
+        randomised=randomised, days_left=0, standing=Standing.EXPLORATORY,
+    )  # fmt: skip
+    assert (explored.verdict, explored.grade) == (HOLD, "C")
+    assert "A study of grade C does not act; B is needed." in explored.reasons
+
+
+def test_what_comes_before_outcomes_costs_no_grade() -> None:
+    for standing in (Standing.CONFIRMATORY, Standing.RETROSPECTIVE):
+        assert grade(diagnostics(PASS), randomised=True, standing=standing)[0] == "A"
 
 
 @pytest.mark.parametrize(

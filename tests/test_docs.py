@@ -28,6 +28,12 @@ def test_the_page_of_designs_is_as_generated():
     assert (DOCS / "designs.md").read_text(encoding="utf-8") == designs_page(), "run `make docs`"
 
 
+def test_the_page_of_results_is_as_generated():
+    from docs.generate import DOCS, results_page
+
+    assert (DOCS / "results.md").read_text(encoding="utf-8") == results_page(), "run `make docs`"
+
+
 def test_the_readme_speaks_of_every_group_of_assets():
     from docs.generate import FLOW
 

@@ -15,6 +15,8 @@ MAY_IMPORT = {
     "types": set(),
     "home": set(),
     "ledger": set(),
+    "provenance": set(),
+    "history": {"types", "ledger", "protocol"},
     "estimators": {"types"},
     "diagnostics": {"types"},
     "memo": {"types", "estimators"},
@@ -22,14 +24,15 @@ MAY_IMPORT = {
     "component": {"home"},
     "decision": {"types", "protocol"},
     "tracking": {"types", "home", "protocol"},
-    "warehouse": {"types", "protocol"},
+    "warehouse": {"types", "protocol", "ledger"},
     "sources": {"home", "component", "warehouse"},
     "designs": {
-        "types", "home", "ledger", "protocol", "component", "decision", "tracking", "warehouse", "estimators",
-        "diagnostics", "memo",
+        "types", "home", "ledger", "history", "provenance", "protocol", "component", "decision", "tracking",
+        "warehouse", "estimators", "diagnostics", "memo",
     },
     "defs": {"home", "sources", "warehouse", "designs"},
     "definitions": {"home", "ledger", "warehouse", "designs"},
+    "replay": {"home", "ledger", "designs", "warehouse"},
     "demo": {"types", "home", "warehouse", "defs", "definitions"},
 }  # fmt: skip
 STATISTICS = {"types", "estimators", "diagnostics", "memo"}

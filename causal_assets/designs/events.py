@@ -18,7 +18,7 @@ from causal_assets.warehouse.queries.cohorts import cohort
 from causal_assets.warehouse.queries.filters import filter_columns, parse_filter
 from causal_assets.warehouse.queries.windows import Window, course_windows, covariate_windows, outcome_windows
 
-SHARED_CHECKS = ("power", "maturity", "data_loss", "retrospective")
+SHARED_CHECKS = ("power", "maturity", "data_loss", "retrospective", "deviations")
 
 
 class EventStudy(EventProtocol, Study):
@@ -242,6 +242,10 @@ class EventStudy(EventProtocol, Study):
             f"SELECT count(*) FILTER ({self.is_mature(warehouse)}) AS matured, count(*) AS units FROM {study}.cohort"
         )
         return row["matured"], row["units"]
+
+    def has_outcomes(self, warehouse: Warehouse, study: str) -> bool:
+        """Whether a unit's windows have all passed: before that, nothing is read of any."""
+        return self.matured(warehouse, study)[0] > 0
 
     def is_mature(self, warehouse: Warehouse) -> str:
         """SQL condition: every window of the unit has passed."""

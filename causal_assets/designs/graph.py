@@ -1,8 +1,8 @@
 """The graph of a study: eight assets, each an adapter that reads, calls its design, writes and reports.
 
 Keys are ``[study, stage]``. A stage's code version is the hash of the protocol fields that it and the stages before it
-read, so that a new decision rule reruns a decision, not a cohort. What a stage writes is stamped with that version, and
-the next stage refuses to read what was made under other fields, however it was selected.
+read, so that a new decision rule reruns a decision, not a cohort. What a stage writes is sealed with that version in
+the ledger, and the next stage refuses to read what was made under other fields, or edited since, however selected.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ import dagster as dg
 from causal_assets import tracking
 from causal_assets.decision import decide
 from causal_assets.designs import reporting
-from causal_assets.home import Home
+from causal_assets.history import registrations
+from causal_assets.home import PROJECT, Home
 from causal_assets.ledger import Kind, Ledger
 from causal_assets.protocol import stage_hash
-from causal_assets.warehouse import results
+from causal_assets.provenance import provenance
+from causal_assets.types import Diagnostic, Registration
+from causal_assets.warehouse import results, seals
 from causal_assets.warehouse.engine import Warehouse
 
 if TYPE_CHECKING:
@@ -73,20 +76,33 @@ class StudyGraph:
         """Appends the protocol to the ledger, once."""
 
         @dg.asset(**self._spec("registration", [], "one entry of the ledger per protocol"))
-        def registration(ledger: Ledger) -> dg.MaterializeResult:
+        def registration(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """The protocol, written before its outcome is read."""
-            document = self.study.protocol_document
-            entry = ledger.append_if_new(Kind.REGISTERED, self.name, self.protocol, document)
-            return dg.MaterializeResult(
-                data_version=dg.DataVersion(self.protocol),
-                metadata={
-                    "protocol": self.protocol,
-                    "registered at": entry.at,
-                    "document": dg.MetadataValue.json(document),
-                },
-            )
+            seals.require(warehouse, ledger, self.name, {})
+            self._register(ledger)
+            versions = registrations(ledger.entries(self.name))
+            results.write_registrations(warehouse, self.name, versions)
+            written = seals.contents(warehouse, self.name, "registrations", "deviations")
+            self._seal(warehouse, ledger, "registration", written)
+            # What is read under a registration depends on these fields alone: a new rule makes no outcomes stale.
+            read_under = dg.DataVersion(self.versions["outcomes"])
+            return reporting.registration_result(versions[-1], self.study.protocol_document, read_under)
 
         return registration
+
+    def _register(self, ledger: Ledger) -> None:
+        last = ledger.last(self.name, Kind.REGISTERED)
+        if last and last.protocol == self.protocol:
+            return
+        said = {
+            "type": self.study.kind(),
+            "document": self.study.protocol_document,
+            "assumptions": self.study.assumptions,
+            "outcomes_begin": self.study.begins(),
+            "file": self.file,
+            **provenance(PROJECT / self.file),
+        }
+        ledger.append(Kind.REGISTERED, self.name, self.protocol, said)
 
     def cohort(self) -> dg.AssetsDefinition:
         """Writes the cohort; a broken one stops the run."""
@@ -95,11 +111,12 @@ class StudyGraph:
         @dg.asset(
             **self._spec("cohort", self.study.cohort_deps(), "one row per unit"), kinds={"duckdb"}, check_specs=[check]
         )
-        def cohort(warehouse: Warehouse) -> dg.MaterializeResult:
+        def cohort(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """Units with arm and covariates as known before assignment. Grain: one row per unit."""
             self.study.write_cohort(warehouse, self.name, self.file)
-            self._stamp(warehouse, "cohort")
-            return reporting.cohort_result(self.study, warehouse, self.name)
+            result = reporting.cohort_result(self.study, warehouse, self.name)
+            self._seal(warehouse, ledger, "cohort", self._own("cohort", result))
+            return result
 
         return cohort
 
@@ -111,12 +128,14 @@ class StudyGraph:
         def outcomes(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the cohort did after assignment; read under a registered protocol only."""
             ledger.require_registration(self.name, self.protocol)
-            self._require(warehouse, "cohort")
-            through = {"data through": self.study.data_through(warehouse, self.name)}
-            ledger.append_if_new(Kind.OUTCOMES_READ, self.name, self.protocol, through)
+            self._require(warehouse, ledger, "cohort")
+            if self.study.has_outcomes(warehouse, self.name):
+                through = {"data through": self.study.data_through(warehouse, self.name)}
+                ledger.append_if_new(Kind.OUTCOMES_READ, self.name, self.protocol, through)
             self.study.write_outcomes(warehouse, self.name)
-            self._stamp(warehouse, "outcomes")
-            return reporting.table_result(warehouse, f"{self.name}.outcomes")
+            result = reporting.table_result(warehouse, f"{self.name}.outcomes")
+            self._seal(warehouse, ledger, "outcomes", self._own("outcomes", result))
+            return result
 
         return outcomes
 
@@ -125,14 +144,14 @@ class StudyGraph:
         deps = [self._key("cohort"), self._key("outcomes")]
 
         @dg.asset(**self._spec("estimate", deps, "one row per role, outcome and method"), kinds={"python", "mlflow"})
-        def estimate(warehouse: Warehouse) -> dg.MaterializeResult:
+        def estimate(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """Effects with intervals: primary, secondary, guardrails, course over time, alternatives."""
             from causal_assets.memo.plots import svg
 
-            self._require(warehouse, "cohort", "outcomes")
+            self._require(warehouse, ledger, "cohort", "outcomes")
             findings = self.study.estimates(warehouse, self.name)
             results.write_estimates(warehouse, self.name, self.protocol, findings)
-            self._stamp(warehouse, "estimate")
+            self._seal(warehouse, ledger, "estimate", seals.contents(warehouse, self.name, "estimates"))
             figures = reporting.estimate_plots(self.study, findings)
             figures |= self.study.figures(warehouse, self.name, findings)
             pictures = {f"{name}.svg": svg(figure) for name, figure in figures.items()}
@@ -152,38 +171,41 @@ class StudyGraph:
         )
         def evidence(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the estimate was put through: every check with its number and threshold."""
-            self._require(warehouse, "cohort", "outcomes", "estimate")
+            self._require(warehouse, ledger, "cohort", "outcomes", "estimate")
             findings = results.read_estimates(warehouse, self.name)
-            found = self.study.evidence(warehouse, ledger, self.name, findings)
-            results.write_diagnostics(warehouse, self.name, self.protocol, found)
-            self._stamp(warehouse, "evidence")
+            found = self.study.evidence(warehouse, self.name, findings, self._in_force(ledger))
+            self._write_evidence(warehouse, ledger, found)
             return reporting.evidence_result(self.study, warehouse, self.name, found)
 
         return evidence
 
     def decision(self) -> dg.AssetsDefinition:
         """Applies the rule; a decision that does not allow action revokes a standing mandate."""
+        deps = [self._key(stage) for stage in ("evidence", "estimate", "registration")]
 
-        @dg.asset(**self._spec("decision", [self._key("evidence"), self._key("estimate")], "one row per study"))
+        @dg.asset(**self._spec("decision", deps, "one row per study"))
         def decision(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the protocol's rule says, given estimate and evidence."""
-            self._require(warehouse, "cohort", "estimate", "evidence")
+            self._require(warehouse, ledger, "cohort", "estimate", "evidence")
             findings = results.read_estimates(warehouse, self.name)
+            version = self._in_force(ledger)
             taken = decide(
                 results.primary(findings),
                 self.study.guardrails(findings),
-                results.read_diagnostics(warehouse, self.name),
+                self._evidence_now(warehouse, ledger, version),
                 self.study.decision,
                 randomised=self.study.randomised,
                 days_left=self.study.days_left(warehouse),
+                standing=version.standing,
             )
             results.write_decision(warehouse, self.name, self.protocol, self.study.design, taken)
-            self._stamp(warehouse, "decision")
             verdict = {"verdict": taken.verdict, "grade": taken.grade}
-            ledger.append_if_new(Kind.DECIDED, self.name, self.protocol, verdict)
-            if not taken.allows_action:
+            if not taken.allows_action:  # before the decision is sealed: if killed in between, nothing acts
                 ledger.revoke(self.name, self.protocol, verdict)
-            return reporting.decision_result(taken)
+            stands_on = seals.contents(warehouse, self.name, "estimates", "diagnostics", "decisions")
+            said = {**verdict, **self._said("decision", stands_on)}
+            entry = seals.seal(warehouse, ledger, self.name, self.protocol, said, Kind.DECIDED)
+            return reporting.decision_result(taken, entry.hash)
 
         return decision
 
@@ -194,7 +216,7 @@ class StudyGraph:
         @dg.asset(**self._spec("mandate", deps, "one entry of the ledger while it stands"), output_required=False)
         def mandate(warehouse: Warehouse, ledger: Ledger) -> Iterator[dg.MaterializeResult]:
             """The right to act. Materialises only when the decision allows it; what acts asks the ledger."""
-            self._require(warehouse, "estimate", "evidence", "decision")
+            self._require(warehouse, ledger, "estimate", "evidence", "decision")
             ledger.require_registration(self.name, self.protocol)
             if results.read_decision(warehouse, self.name).allows_action:
                 entry = ledger.grant(self.name, self.protocol)
@@ -214,9 +236,11 @@ class StudyGraph:
             """The page a decision-maker reads."""
             from causal_assets.memo.memo import render
 
-            self._require(warehouse, "cohort", "estimate", "evidence", "decision")
+            self._require(warehouse, ledger, "registration", "cohort", "estimate", "evidence", "decision")
             html = render(reporting.facts(self.study, warehouse, ledger, self.name))
-            return reporting.write_memo(Home.current().memos / f"{self.name}.html", html)
+            result = reporting.write_memo(Home.current().memos / f"{self.name}.html", html)
+            self._seal(warehouse, ledger, "memo", self._own("memo", result))
+            return result
 
         return memo
 
@@ -233,8 +257,33 @@ class StudyGraph:
             "metadata": {"question": self.study.question, "grain": grain, "protocol file": self.file},
         }
 
-    def _stamp(self, warehouse: Warehouse, stage: str) -> None:
-        results.stamp(warehouse, self.name, stage, self.versions[stage])
+    def _in_force(self, ledger: Ledger) -> Registration:
+        """The registration of this protocol, with what came before it."""
+        ledger.require_registration(self.name, self.protocol)
+        return registrations(ledger.entries(self.name))[-1]
 
-    def _require(self, warehouse: Warehouse, *stages: str) -> None:
-        results.require(warehouse, self.name, {stage: self.versions[stage] for stage in stages})
+    def _write_evidence(self, warehouse: Warehouse, ledger: Ledger, found: Sequence[Diagnostic]) -> None:
+        results.write_diagnostics(warehouse, self.name, self.protocol, found)
+        self._seal(warehouse, ledger, "evidence", seals.contents(warehouse, self.name, "estimates", "diagnostics"))
+
+    def _evidence_now(self, warehouse: Warehouse, ledger: Ledger, version: Registration) -> list[Diagnostic]:
+        """The evidence as written, what the ledger's order says brought up to date: a new rule reruns no evidence."""
+        written = {found.name: found for found in results.read_diagnostics(warehouse, self.name)}
+        now = written | {found.name: found for found in reporting.registration_checks(version)}
+        if now != written:
+            self._write_evidence(warehouse, ledger, list(now.values()))
+        return list(now.values())
+
+    def _own(self, table: str, result: dg.MaterializeResult) -> dict[str, str]:
+        """Hash of what a stage wrote outside the result tables: its data version."""
+        assert result.data_version is not None
+        return {f"{self.name}.{table}": result.data_version.value}
+
+    def _said(self, stage: str, content: dict[str, str]) -> dict[str, Any]:
+        return {"stage": stage, "version": self.versions[stage], "content": content}
+
+    def _seal(self, warehouse: Warehouse, ledger: Ledger, stage: str, content: dict[str, str]) -> None:
+        seals.seal(warehouse, ledger, self.name, self.protocol, self._said(stage, content))
+
+    def _require(self, warehouse: Warehouse, ledger: Ledger, *stages: str) -> None:
+        seals.require(warehouse, ledger, self.name, {stage: self.versions[stage] for stage in stages})

@@ -30,7 +30,7 @@ def portfolio(loaded: dg.Definitions) -> dg.Definitions:
     main = dg.define_asset_job("main", selection=everything, description="Raw files to decisions, everything once.")
     daily = dg.define_asset_job("daily_totals", selection=dg.AssetSelection.assets(DAILY_TOTALS))
     return dg.Definitions(
-        assets=[_study_moments(of_events), _published(studies), daily_totals],
+        assets=[moments_of(of_events), _published(studies), daily_totals],
         jobs=[main, daily],
         schedules=[
             dg.ScheduleDefinition(
@@ -46,7 +46,8 @@ def portfolio(loaded: dg.Definitions) -> dg.Definitions:
     )
 
 
-def _study_moments(studies: Sequence[str]) -> dg.AssetsDefinition:
+def moments_of(studies: Sequence[str]) -> dg.AssetsDefinition:
+    """The statistics that these studies share; those of them over a table have none."""
     deps = [dg.AssetKey([study, stage]) for study in studies for stage in ("cohort", "registration")]
 
     @dg.asset(
@@ -61,14 +62,15 @@ def _study_moments(studies: Sequence[str]) -> dg.AssetsDefinition:
         live = [
             _columns(entry)
             for study, entry in ledger.registered().items()
-            if study in studies and "cohort" in warehouse.tables(study)
+            if study in studies and "program" in entry.payload["document"] and "cohort" in warehouse.tables(study)
         ]
         if not live:
             raise dg.Failure("no registered study has a cohort; materialise a study's registration and cohort first")
         coverage = {row["source"]: str(row["last_day"]) for row in warehouse.rows("FROM marts.coverage")}
         for study in live:
-            read = {"data through": coverage[study.source]}
-            ledger.append_if_new(Kind.OUTCOMES_READ, study.study, study.protocol, read)
+            if _has_outcomes(warehouse, study, coverage[study.source]):
+                read = {"data through": coverage[study.source]}
+                ledger.append_if_new(Kind.OUTCOMES_READ, study.study, study.protocol, read)
         with warehouse.transaction() as connection:
             # Sums of floats depend on their order: threads that race would give a rerun other last digits.
             connection.execute("SET threads = 1")
@@ -79,9 +81,15 @@ def _study_moments(studies: Sequence[str]) -> dg.AssetsDefinition:
     return moments
 
 
+def _has_outcomes(warehouse: Warehouse, study: StudyColumns, last_day: str) -> bool:
+    """Whether a unit's windows have all passed: the pass reads nothing of any other."""
+    passed = f"assigned_on + {study.days - 1} <= DATE {literal(last_day)}"
+    return warehouse.scalar(f"SELECT count(*) FROM {study.study}.cohort WHERE {passed}") > 0
+
+
 def _columns(entry: Entry) -> StudyColumns:
     """The windows of a study as registered, from the ledger: the same for every reader."""
-    document: dict[str, Any] = entry.payload
+    document: dict[str, Any] = entry.payload["document"]
     outcomes = [Outcome(**outcome) for outcome in document["outcomes"]]
     primary = next(outcome for outcome in outcomes if outcome.role == "primary")
     covariates = [Covariate(**covariate) for covariate in document["covariates"]]

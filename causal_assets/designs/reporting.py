@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from causal_assets.ledger import Kind, Ledger
+from causal_assets.history import beginning, first_read_at, registrations
+from causal_assets.ledger import Ledger
 from causal_assets.protocol import hash_of
-from causal_assets.types import Decision, Diagnostic, Role, Status
+from causal_assets.types import Decision, Diagnostic, Registration, Role, Status
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.queries.losses import delivered_rows, lost_rows
@@ -152,15 +153,17 @@ def _check(diagnostic: Diagnostic) -> dg.AssetCheckResult:
     )
 
 
-def decision_result(decision: Decision) -> dg.MaterializeResult:
-    """The verdict with its reasons."""
+def decision_result(decision: Decision, entry: str) -> dg.MaterializeResult:
+    """The verdict with its reasons, and the hash by which it can be replayed."""
     return dg.MaterializeResult(
         data_version=dg.DataVersion(hash_of(repr(decision))[:16]),
         metadata={
             "verdict": decision.verdict.value,
             "grade": decision.grade,
             "days left": decision.days_left,
+            "replay by": entry,
             "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.reasons)),
+            "why this grade": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in decision.grade_reasons)),
         },
     )
 
@@ -171,11 +174,36 @@ def losses(warehouse: Warehouse, source: str) -> tuple[list[tuple[str, int]], in
     return [(row["reason"], row["n"]) for row in lost if row["n"]], warehouse.scalar(delivered_rows(source))
 
 
-def registration_order(study: Study, ledger: Ledger, name: str) -> tuple[datetime, datetime | None]:
-    """When the protocol was registered, and the first moment at which an outcome could exist, if that is known."""
-    entry = ledger.require_registration(name, study.protocol_hash)
-    begins = study.begins()
-    return datetime.fromisoformat(entry.at), datetime.fromisoformat(f"{begins}T00:00:00+00:00") if begins else None
+def registration_checks(version: Registration) -> list[Diagnostic]:
+    """What the ledger's order says of the study as registered."""
+    from causal_assets.diagnostics.deviations import deviations
+    from causal_assets.diagnostics.retrospective import retrospective
+
+    settled = datetime.fromisoformat(version.settled_at)
+    return [retrospective(settled, beginning(version.outcomes_begin)), deviations(version.deviations)]
+
+
+def registration_result(
+    version: Registration, document: dict[str, Any], read_under: dg.DataVersion
+) -> dg.MaterializeResult:
+    """The protocol with its standing; every change since the first version."""
+    lines = ["| field | before | after | registered at | outcomes read before |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {d.field} | {d.before} | {d.after} | {d.registered_at} | {d.after_outcomes} |" for d in version.deviations
+    ]
+    return dg.MaterializeResult(
+        data_version=read_under,
+        metadata={
+            "protocol": version.protocol,
+            "version": version.version,
+            "standing": version.standing.value,
+            "registered at": version.registered_at,
+            "author": version.author or "unknown",
+            "commit": version.commit or "unknown",
+            "document": dg.MetadataValue.json(document),
+            **({"deviations": dg.MetadataValue.md("\n".join(lines))} if version.deviations else {}),
+        },
+    )
 
 
 def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> MemoFacts:
@@ -183,8 +211,8 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
     from causal_assets.memo.facts import MemoFacts
 
     findings = results.read_estimates(warehouse, name)
-    registered, begins = registration_order(study, ledger, name)
-    first_read = next((e.at for e in ledger.entries(name) if e.kind is Kind.OUTCOMES_READ), None)
+    entries = ledger.entries(name)
+    version = registrations(entries)[-1]
     lost = study.losses(warehouse, name)
     profit = study.profit(findings)
     own = (Role.SECONDARY, Role.GUARDRAIL, Role.OVER_TIME, Role.NEGATIVE_CONTROL)
@@ -198,9 +226,10 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
         unit=study.unit,
         source=study.origin(),
         protocol_hash=study.protocol_hash,
-        registered_at=registered.isoformat(timespec="seconds"),
-        first_read_at=first_read,
-        retrospective=begins is None or registered >= begins,
+        registered_at=datetime.fromisoformat(version.registered_at).isoformat(timespec="seconds"),
+        first_read_at=first_read_at(entries),
+        standing=version.standing,
+        deviations=version.deviations,
         data_through=study.data_through(warehouse, name),
         arms=study.arm_names,
         currency_outcomes=frozenset(study.money_outcomes),

@@ -15,10 +15,9 @@ from causal_assets.component import YamlComponent, yaml_file
 from causal_assets.decision import Profit
 from causal_assets.designs import reporting
 from causal_assets.designs.graph import StudyGraph
-from causal_assets.ledger import Ledger
 from causal_assets.memo.facts import Identification
 from causal_assets.protocol import KEYWORDS, NAME, Measure, Protocol, hash_of
-from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.types import Diagnostic, Estimate, Registration, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.results import Finding
@@ -123,6 +122,10 @@ class Study(Protocol, YamlComponent):
         """Whether the outcomes are complete; nothing to say where the table is what it is."""
         return []
 
+    def has_outcomes(self, warehouse: Warehouse, study: str) -> bool:  # noqa: ARG002
+        """Whether there is an outcome to read yet; always where the table is what it is."""
+        return True
+
     def days_left(self, warehouse: Warehouse) -> int:  # noqa: ARG002
         """Days of data still missing until the last outcome is complete; none where the table is what it is."""
         return 0
@@ -154,6 +157,18 @@ class Study(Protocol, YamlComponent):
     def money_outcomes(self) -> list[str]:
         """Outcome columns that are money."""
         return [outcome.name for outcome in self.measures if outcome.money]
+
+    @classmethod
+    def kind(cls) -> str:
+        """The design's class, as a YAML names it."""
+        return f"{cls.__module__}.{cls.__name__}"
+
+    @property
+    def assumptions(self) -> list[str]:
+        """What must hold for the answer to be an effect, in words."""
+        control, treated = self.arm_names
+        names = {"unit": self.unit, "control": control, "treated": treated}
+        return [assumption.format(**names) for assumption in self.identification.assumptions]
 
     @property
     def protocol_document(self) -> dict[str, Any]:
@@ -198,19 +213,18 @@ class Study(Protocol, YamlComponent):
         return Profit.of(primary, self.decision) if primary else None
 
     def evidence(
-        self, warehouse: Warehouse, ledger: Ledger, study: str, findings: Sequence[Finding]
+        self, warehouse: Warehouse, study: str, findings: Sequence[Finding], version: Registration
     ) -> list[Diagnostic]:
-        """All checks of the study; those of an estimate once there is one."""
+        """All checks of the study as registered; those of an estimate once there is one."""
         from causal_assets.diagnostics.data_loss import data_loss
         from causal_assets.diagnostics.power import power
-        from causal_assets.diagnostics.retrospective import retrospective
 
         lost = self.losses(warehouse, study)
         found = [
             *self.cohort_diagnostics(warehouse, study),
             *self.readiness(warehouse, study),
             data_loss(lost.counted, lost.rows_in),
-            retrospective(*reporting.registration_order(self, ledger, study)),
+            *reporting.registration_checks(version),
         ]
         primary = results.primary(findings)
         if primary is None:

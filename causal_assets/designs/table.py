@@ -29,7 +29,7 @@ from causal_assets.warehouse.queries.tables import complete, content_of, numbere
 
 # A text of more values than this is a name, not a kind.
 MOST_LEVELS = 50
-TABLE_CHECKS = ("power", "data_loss", "retrospective")
+TABLE_CHECKS = ("power", "data_loss", "retrospective", "deviations")
 
 
 class Column(Measure):

@@ -1,14 +1,14 @@
 """Was the study written before its outcomes existed?"""
 
 from datetime import datetime, timedelta
-from math import inf
+from math import ceil, inf
 
 from causal_assets.diagnostics.grading import above, diagnostic
 from causal_assets.types import Diagnostic
 
 
 def retrospective(registered_at: datetime, outcomes_since: datetime | None) -> Diagnostic:
-    """Days from the first outcome to registration; later than the first outcome, or unknown (None), is REVIEW.
+    """Whole days from the first outcome to registration; later than that outcome, or unknown (None), is REVIEW.
 
     Both times with a zone, or both without.
     """
@@ -20,7 +20,7 @@ def retrospective(registered_at: datetime, outcomes_since: datetime | None) -> D
             "The protocol does not say on which day its outcomes begin, so they may have been known at registration.",
             "State the first day of the outcomes; if it has passed, read the study as exploration.",
         )
-    days = (registered_at - outcomes_since) / timedelta(days=1)
+    days = ceil((registered_at - outcomes_since) / timedelta(days=1))  # a day begun after the outcome counts
     when = f"{abs(days):,.0f} days {'after' if days > 0 else 'before'} its first outcome"
     meaning = "its choices could have been made knowing the answer" if days > 0 else "its choices were made blind"
     return diagnostic(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from causal_assets.types import Decision, Diagnostic, Estimate, Role, Verdict
+from causal_assets.types import Decision, Deviation, Diagnostic, Estimate, Role, Standing, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ class MemoFacts:
     protocol_hash: str
     registered_at: str
     first_read_at: str | None
-    retrospective: bool
+    standing: Standing
     data_through: str
     arms: tuple[str, str]
     currency_outcomes: frozenset[str]
@@ -76,6 +76,7 @@ class MemoFacts:
     what_would_change: tuple[str, ...]
     margins: Mapping[str, float]
     balance: tuple[tuple[str, float, float | None], ...]
+    deviations: tuple[Deviation, ...] = ()
     harmed_by_increase: frozenset[str] = frozenset()
     propensity: tuple[Sequence[float], Sequence[int], Sequence[int]] | None = None
     figures: Mapping[str, "Figure"] = field(default_factory=dict)

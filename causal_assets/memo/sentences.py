@@ -1,12 +1,12 @@
 """What the memo says in words. Every sentence is made of the facts, so that none can outlive its number."""
 
-from datetime import datetime
+import json
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from causal_assets.memo import words
 from causal_assets.memo.facts import MemoFacts, Reading
-from causal_assets.types import Estimate, Role, Verdict
+from causal_assets.types import Deviation, Estimate, Role, Standing, Verdict
 
 ESTIMANDS = {
     "ATE": "all {unit}s of the study",
@@ -287,11 +287,21 @@ def described(estimate: Estimate, money: bool) -> str:
 
 def registration(facts: MemoFacts) -> str:
     """Which came first, the question or the look at its outcome."""
+    if facts.standing is Standing.EXPLORATORY:
+        return "Exploratory: the protocol was changed after its outcome had been read."
     if facts.first_read_at is None:
         return "Registered; its outcome has not been read."
-    first = datetime.fromisoformat(facts.registered_at) <= datetime.fromisoformat(facts.first_read_at)
-    if not first:
-        return "Exploratory: the outcome was read before the question was registered."
-    if facts.retrospective:
+    if facts.standing is Standing.RETROSPECTIVE:
         return "Retrospective: registered before this study read its outcome, on data that already held it."
     return "Confirmatory: the question was registered before its outcome was read."
+
+
+def deviation(change: Deviation) -> str:
+    """What one change made of what, when, and whether the outcomes were known."""
+    known = "after its outcome had been read" if change.after_outcomes else "before its outcome was read"
+    aside = "" if change.matters else "; no number depends on it"
+    return f"from {_said(change.before)} to {_said(change.after)}, {words.moment(change.registered_at)}, {known}{aside}"
+
+
+def _said(value: Any) -> str:
+    return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,11 +1,14 @@
 """What holds for every design: its template is a study, and each of its fields belongs to a stage."""
 
+import json
+
 import pytest
 import yaml
 
+from causal_assets.designs.catalogue import every_design, study_of
 from causal_assets.designs.study import Study
 from causal_assets.home import PROJECT
-from docs.generate import every_design
+from causal_assets.protocol import WORDS
 
 DESIGNS = every_design()
 
@@ -22,9 +25,8 @@ def test_the_template_of_a_design_is_a_study(design: type[Study]) -> None:
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
 def test_every_field_but_the_words_belongs_to_a_stage(design: type[Study]) -> None:
-    words = {"question", "intervention", "unit"}
     read = [name for names in _scaffolded(design).stage_fields.values() for name in names]
-    assert set(design.model_fields) - words == set(read)
+    assert set(design.model_fields) - WORDS == set(read)
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
@@ -32,3 +34,22 @@ def test_a_design_says_in_words_why_its_answer_is_an_effect_and_what_it_assumes(
     assert design.identification.words
     assert design.identification.assumptions
     assert len(set(design.checks)) == len(design.checks)
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
+def test_a_study_is_the_same_when_read_back_from_its_registered_protocol(design: type[Study]) -> None:
+    study = _scaffolded(design)
+    again = study_of(design.kind(), json.loads(json.dumps(study.protocol_document)))
+    assert type(again) is design
+    assert again.protocol_hash == study.protocol_hash
+
+
+def test_a_protocol_of_a_design_or_of_fields_that_are_gone_is_refused() -> None:
+    study = _scaffolded(DESIGNS[0])
+    with pytest.raises(LookupError, match="no design is called 'astrology'; there are"):
+        study_of("astrology", study.protocol_document)
+    fewer = {name: value for name, value in study.protocol_document.items() if name != "level"}
+    with pytest.raises(LookupError, match=r"has other fields now than when this was registered: \['level'\]"):
+        study_of(study.kind(), fewer)
+    with pytest.raises(LookupError, match="reads this protocol as another one now"):
+        study_of(study.kind(), study.protocol_document | {"design": "another"})

@@ -8,7 +8,7 @@ import pytest
 from causal_assets.designs.observational import ObservationalStudy
 from causal_assets.designs.randomized import RandomizedExperiment
 from causal_assets.memo.memo import MemoFacts
-from causal_assets.types import Decision, Diagnostic, Estimate, Role, Status, Verdict
+from causal_assets.types import Decision, Diagnostic, Estimate, Role, Standing, Status, Verdict
 
 
 def estimate(outcome: str, value: float, low: float, high: float, **given: Any) -> Estimate:
@@ -44,7 +44,7 @@ def shipped() -> MemoFacts:
         protocol_hash="9f2c1ab04e7d",
         registered_at="2025-03-01T08:00:00+00:00",
         first_read_at="2025-04-12T06:00:00+00:00",
-        retrospective=False,
+        standing=Standing.CONFIRMATORY,
         data_through="2025-04-11",
         arms=("standard", "personalised"),
         currency_outcomes=frozenset(
@@ -140,7 +140,7 @@ def unidentified() -> MemoFacts:
         protocol_hash="41d07be9c233",
         registered_at="2025-11-21T10:00:00+00:00",
         first_read_at="2025-11-21T10:02:00+00:00",
-        retrospective=True,
+        standing=Standing.RETROSPECTIVE,
         data_through="2017-12-31",
         arms=("not mailed", "mailed"),
         currency_outcomes=frozenset(

@@ -8,7 +8,7 @@ import pytest
 from causal_assets.designs.observational import ObservationalStudy
 from causal_assets.memo import sentences
 from causal_assets.memo.memo import render
-from causal_assets.types import Decision, Role, Verdict
+from causal_assets.types import Decision, Deviation, Role, Standing, Verdict
 
 
 def seen(page: str) -> str:
@@ -184,8 +184,29 @@ def test_the_order_of_registration_and_first_read_names_the_study(shipped, unide
     assert sentences.registration(shipped).startswith("Confirmatory")
     assert sentences.registration(unidentified).startswith("Retrospective")
     assert sentences.registration(running).startswith("Registered; its outcome has not been read")
-    peeked = replace(shipped, first_read_at="2025-02-01T00:00:00+00:00")
-    assert sentences.registration(peeked).startswith("Exploratory")
+    assert sentences.registration(replace(shipped, standing=Standing.EXPLORATORY)).startswith("Exploratory")
+
+
+def test_every_deviation_is_listed_with_what_from_to_when_and_whether_outcomes_were_known(shipped):
+    rule = Deviation(
+        field="decision.cost_per_unit", before=0.1, after=0.5, registered_at="2025-05-01T08:00:00+00:00",
+        after_outcomes=True, matters=True,
+    )  # fmt: skip
+    words = replace(rule, field="question", before="Why?", after="<Why>?", after_outcomes=False, matters=False)
+    page = seen(render(replace(shipped, deviations=(rule, words), standing=Standing.EXPLORATORY)))
+    assert "decision.cost_per_unit from 0.1 to 0.5, 2025-05-01 08:00:00 UTC, after its outcome had been read" in page
+    assert (
+        "question from Why? to <Why>?, 2025-05-01 08:00:00 UTC, before its outcome was read; no number depends on it"
+        in page
+    )
+    assert "· exploratory" in page
+    assert "What was changed since it was first registered" not in seen(render(shipped))
+
+
+def test_the_grade_comes_with_its_reasons(shipped):
+    decision = replace(shipped.decision, grade="B", grade_reasons=("A at best.", "One lower, for: co_intervention."))
+    page = seen(render(replace(shipped, decision=decision)))
+    assert "Grade B: A at best. One lower, for: co intervention." in page
 
 
 def test_text_from_a_study_is_escaped(shipped):
