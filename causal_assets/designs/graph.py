@@ -24,7 +24,7 @@ from causal_assets.protocol import stage_hash
 from causal_assets.provenance import provenance
 from causal_assets.types import Diagnostic, Registration
 from causal_assets.warehouse import results, seals
-from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.engine import Warehouse, in_one_opening
 
 if TYPE_CHECKING:
     from causal_assets.designs.study import Study
@@ -76,6 +76,7 @@ class StudyGraph:
         """Appends the protocol to the ledger, once."""
 
         @dg.asset(**self._spec("registration", [], "one entry of the ledger per protocol"))
+        @in_one_opening
         def registration(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """The protocol, written before its outcome is read."""
             seals.require(warehouse, ledger, self.name, {})
@@ -111,6 +112,7 @@ class StudyGraph:
         @dg.asset(
             **self._spec("cohort", self.study.cohort_deps(), "one row per unit"), kinds={"duckdb"}, check_specs=[check]
         )
+        @in_one_opening
         def cohort(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """Units with arm and covariates as known before assignment. Grain: one row per unit."""
             self.study.write_cohort(warehouse, self.name, self.file)
@@ -125,6 +127,7 @@ class StudyGraph:
         deps = [self._key("cohort"), self._key("registration"), *self.study.outcome_deps()]
 
         @dg.asset(**self._spec("outcomes", deps, self.study.outcome_grain), kinds={"duckdb"})
+        @in_one_opening
         def outcomes(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the cohort did after assignment; read under a registered protocol only."""
             ledger.require_registration(self.name, self.protocol)
@@ -144,6 +147,7 @@ class StudyGraph:
         deps = [self._key("cohort"), self._key("outcomes")]
 
         @dg.asset(**self._spec("estimate", deps, "one row per role, outcome and method"), kinds={"python", "mlflow"})
+        @in_one_opening
         def estimate(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """Effects with intervals: primary, secondary, guardrails, course over time, alternatives."""
             from causal_assets.memo.plots import svg
@@ -169,6 +173,7 @@ class StudyGraph:
             **self._spec("evidence", [self._key("estimate"), self._key("cohort")], "one row per check"),
             check_specs=checks,
         )
+        @in_one_opening
         def evidence(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the estimate was put through: every check with its number and threshold."""
             self._require(warehouse, ledger, "cohort", "outcomes", "estimate")
@@ -184,6 +189,7 @@ class StudyGraph:
         deps = [self._key(stage) for stage in ("evidence", "estimate", "registration")]
 
         @dg.asset(**self._spec("decision", deps, "one row per study"))
+        @in_one_opening
         def decision(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the protocol's rule says, given estimate and evidence."""
             self._require(warehouse, ledger, "cohort", "estimate", "evidence")
@@ -232,6 +238,7 @@ class StudyGraph:
         deps = [*map(self._key, ("decision", "evidence", "estimate", "cohort")), *self.study.memo_deps()]
 
         @dg.asset(**self._spec("memo", deps, "one page per study"), kinds={"html"})
+        @in_one_opening
         def memo(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """The page a decision-maker reads."""
             from causal_assets.memo.memo import render
