@@ -15,8 +15,8 @@ from causal_assets.home import PROJECT, Home
 from causal_assets.ledger import Ledger
 from causal_assets.warehouse.engine import Warehouse
 
-# When something happened differs from run to run; what happened does not.
-CLOCKS = ("_loaded_at", "loaded_at", "quarantined_at", "registered_at", "settled_at")
+# When something happened, and at which commit, differs from run to run; what happened does not.
+CLOCKS = ("_loaded_at", "loaded_at", "quarantined_at", "registered_at", "settled_at", "commit", "uncommitted")
 # Hashes of what holds a clock: a memo says when its study was registered.
 HASHED = ("stages", "ledger_head")
 # Failures are read from the result; a log of every event would bury them.
@@ -113,7 +113,8 @@ def contents(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
 
 def told(ledger: Ledger) -> list[tuple[str, str, str, dict[str, Any]]]:
     """What the ledger says, in order, without clocks and hashes of them; reading it proves its chain."""
+    left_out = (*CLOCKS, "content")
     return [
-        (e.kind.value, e.study, e.protocol, {name: said for name, said in e.payload.items() if name != "content"})
+        (e.kind.value, e.study, e.protocol, {name: said for name, said in e.payload.items() if name not in left_out})
         for e in ledger.entries()
     ]

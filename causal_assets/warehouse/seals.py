@@ -12,7 +12,7 @@ from typing import Any
 from causal_assets.ledger import Entry, Kind, Ledger
 from causal_assets.protocol import hash_of
 from causal_assets.warehouse import results
-from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.engine import Warehouse, in_one_opening
 
 # The stage that writes a result table.
 WRITER = {
@@ -55,11 +55,13 @@ def sealed(entries: Sequence[Entry], study: str) -> dict[str, Entry]:
     return {e.payload["stage"]: e for e in entries if e.study == study and e.kind in (Kind.WRITTEN, Kind.DECIDED)}
 
 
+@in_one_opening
 def contents(warehouse: Warehouse, study: str, *tables: str) -> dict[str, str]:
     """Hash of the study's rows of each result table."""
     return {table: results.content(warehouse, table, study) for table in tables}
 
 
+@in_one_opening
 def require(warehouse: Warehouse, ledger: Ledger, study: str, versions: Mapping[str, str]) -> None:
     """Make sure that each stage has written under its code version in ``versions``, and nobody else since.
 
@@ -68,13 +70,12 @@ def require(warehouse: Warehouse, ledger: Ledger, study: str, versions: Mapping[
         AlteredError: its tables, ``results.stages`` or the ledger's end are not as it left them.
         BrokenChainError: an entry of the ledger was changed.
     """
-    with warehouse.connect():  # held open, since opening the file takes longer than what is read
-        entries = ledger.entries()
-        _require_head(warehouse, ledger, entries)
-        written, here = sealed(entries, study), _stages(warehouse, study)
-        for stage, version in versions.items():
-            _require_stage(study, stage, version, written.get(stage), here.get(stage))
-            _require_tables(warehouse, study, written, stage)
+    entries = ledger.entries()
+    _require_head(warehouse, ledger, entries)
+    written, here = sealed(entries, study), _stages(warehouse, study)
+    for stage, version in versions.items():
+        _require_stage(study, stage, version, written.get(stage), here.get(stage))
+        _require_tables(warehouse, study, written, stage)
 
 
 def require_mandate(warehouse: Warehouse, ledger: Ledger, study: str, protocol: str) -> Entry:
