@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from causal_assets.designs import reporting
+from causal_assets.designs.hidden_causes import hidden_causes
 from causal_assets.designs.observational import PROPENSITY_BINS
 from causal_assets.designs.table import TableStudy
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.tables import is_arm, numbered
 from causal_assets.warehouse.results import Finding
@@ -45,8 +47,11 @@ class AdjustedStudy(TableStudy):
 
     identification: ClassVar[Identification] = BY_ADJUSTMENT
     randomised: ClassVar[bool] = False
+    evidence_fields: ClassVar[tuple[str, ...]] = ("benchmark",)
+    within: ClassVar[str | None] = None  # the role inside whose values units are compared
 
     arms: Arms | None = None
+    benchmark: str | None = None  # the covariate beside which a hidden cause is imagined; the strongest of all
 
     @model_validator(mode="after")
     def _there_is_something_to_adjust_for(self) -> "AdjustedStudy":
@@ -54,6 +59,8 @@ class AdjustedStudy(TableStudy):
             raise ValueError(
                 "covariates: at least one is needed, got none; without any, the difference is the naive one"
             )
+        if self.benchmark is not None and self.benchmark not in self.covariates:
+            raise ValueError(f"benchmark: {self.benchmark!r} is no covariate; allowed are {self.covariates}")
         return self
 
     @property
@@ -147,7 +154,7 @@ class AdjustedStudy(TableStudy):
         return edges.tolist(), treated, control
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """Balance after adjustment, overlap, and what moves that the treatment cannot move."""
+        """Balance after adjustment, overlap, what moves that the treatment cannot move, and hidden causes."""
         from causal_assets.diagnostics.balance import weighted_balance
         from causal_assets.diagnostics.negative_control import negative_control
         from causal_assets.diagnostics.overlap import overlap
@@ -160,7 +167,20 @@ class AdjustedStudy(TableStudy):
         after = {name: value for name, _, value in self.balance(warehouse, study) if value is not None}
         if after:
             found.append(weighted_balance(after))
-        return [*found, negative_control(self.controls(findings))]
+        return [*found, negative_control(self.controls(findings)), *self._hidden_causes(warehouse, study, findings)]
+
+    def _hidden_causes(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        primary = results.primary(findings)
+        assert primary is not None  # the graph asks for diagnostics of an estimate only
+        columns = self.adjusted_for(warehouse, study)
+        return hidden_causes(
+            warehouse,
+            f"(FROM {study}.cohort JOIN {study}.outcomes USING (_row))",
+            {name: [c for c in columns if name in (c, c.partition("=")[0])] for name in self.covariates},
+            primary,
+            named=self.benchmark,
+            within=self.within,
+        )
 
     def controls(self, findings: Sequence[Finding]) -> list[Estimate]:
         """Effects that are zero if the covariates are enough."""

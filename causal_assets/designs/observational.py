@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs import reporting
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
+from causal_assets.designs.hidden_causes import hidden_causes
 from causal_assets.estimators.overlap import Nuisances
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Day
@@ -91,14 +92,14 @@ class ObservationalStudy(EventStudy):
     randomised: ClassVar[bool] = False
     checks: ClassVar[tuple[str, ...]] = (
         "clean_start", "crossover", "balance", "overlap", "co_intervention", "bracket", "comparison_groups",
-        "placebo_date", "negative_control", "specificity", *SHARED_CHECKS,
+        "placebo_date", "negative_control", "specificity", "robustness_value", "e_value", *SHARED_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
         "active_metric", "controls", "placebo_date", "outcomes",
     )  # fmt: skip
     estimate_fields: ClassVar[tuple[str, ...]] = ("seed",)
-    evidence_fields: ClassVar[tuple[str, ...]] = ("specificity",)
+    evidence_fields: ClassVar[tuple[str, ...]] = ("specificity", "benchmark")
 
     outcome_grain: ClassVar[str] = "one row per unit whose windows have passed"
 
@@ -109,6 +110,7 @@ class ObservationalStudy(EventStudy):
     co_interventions: Annotated[list[str], Field(default_factory=list)]
     placebo_date: Day | None = None
     specificity: Specificity | None = None
+    benchmark: str | None = None  # the covariate's metric, or attribute, beside which a hidden cause is imagined
     estimand: Literal["ATO", "ATT"] = "ATO"  # ty: ignore[incompatible-mutable-override]: narrower, and never assigned
     seed: int = 0
 
@@ -123,6 +125,9 @@ class ObservationalStudy(EventStudy):
                     f"placebo_date: {self.placebo_date} is too late; its {self.primary.days} days must end by "
                     f"time_zero, allowed is up to {latest}"
                 )
+        known = sorted({*(covariate.metric for covariate in self.covariates), *self.attributes})
+        if self.benchmark is not None and self.benchmark not in known:
+            raise ValueError(f"benchmark: {self.benchmark!r} is no covariate; allowed are {known}")
         if self.specificity is not None:
             names = {outcome.name for outcome in self.outcomes}
             unknown = sorted({self.specificity.targeted, self.specificity.untargeted} - names)
@@ -375,7 +380,26 @@ class ObservationalStudy(EventStudy):
         found.append(negative_control(controls))
         if self.specificity is not None:
             found.append(self._specificity(warehouse, study, findings, self.specificity))
-        return found
+        return [*found, *self._hidden_causes(warehouse, study, primary)]
+
+    def _hidden_causes(self, warehouse: Warehouse, study: str, primary: Estimate) -> list[Diagnostic]:
+        groups: dict[str, list[str]] = {}
+        for covariate in self.covariates:
+            groups.setdefault(covariate.metric, []).extend(covariate.names())
+        if self.co_interventions:
+            groups[EARLIER] = [EARLIER]
+        indicators = []
+        for attribute in self.attributes:
+            value = f"coalesce({identifier(attribute)}, 'unknown')"
+            levels = warehouse.rows(f"SELECT DISTINCT {value} AS level FROM {study}.cohort ORDER BY 1")[1:]
+            groups[attribute] = [f"{attribute}={row['level']}" for row in levels]
+            indicators += [
+                f"CAST({value} = {literal(row['level'])} AS DOUBLE) AS {identifier(name)}"
+                for row, name in zip(levels, groups[attribute], strict=True)
+            ]
+        chosen = ", ".join(["*", *indicators])
+        relation = f"(SELECT {chosen} FROM {study}.cohort JOIN {study}.outcomes USING (unit_id))"
+        return hidden_causes(warehouse, relation, groups, primary, named=self.benchmark)
 
     def _scored(self, warehouse: Warehouse, study: str) -> tuple[Floats, NDArray[np.bool_]]:
         data = warehouse.arrays(
