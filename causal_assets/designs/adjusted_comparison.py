@@ -100,8 +100,8 @@ class AdjustedComparison(AdjustedStudy):
 
     design: ClassVar[str] = "adjusted comparison"
     checks: ClassVar[tuple[str, ...]] = (
-        "balance", "overlap", "clipping", "left_out", "sign_stability", "bracket", "co_intervention",
-        "negative_control", "robustness_value", "e_value", *TABLE_CHECKS,
+        "missing_pattern", "attrition", "balance", "overlap", "clipping", "left_out", "sign_stability", "bracket",
+        "co_intervention", "negative_control", "robustness_value", "e_value", *TABLE_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "negative_exposures")
     estimate_fields: ClassVar[tuple[str, ...]] = (
@@ -339,17 +339,18 @@ class AdjustedComparison(AdjustedStudy):
         return self.method != "standardization"
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Whether the arms differ in what else they got."""
+        """Gaps by arm, and whether the arms differ in what else they got."""
         from causal_assets.diagnostics.co_intervention import co_intervention
 
+        found = super().cohort_diagnostics(warehouse, study)
         if self.columns.co_intervention is None:
-            return []
+            return found
         rows = warehouse.rows(
             f"SELECT treated, count(*) AS n, count(*) FILTER (CAST(co_intervention AS DOUBLE) = 1) AS other "
             f"FROM {study}.cohort GROUP BY treated"
         )
         by_arm = {row["treated"]: (row["other"], row["n"]) for row in rows}
-        return [co_intervention(*by_arm[True], *by_arm[False])]
+        return [*found, co_intervention(*by_arm[True], *by_arm[False])]
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
         """Balance, overlap, what the propensity's bounds decide, who is left out, and other ways to the same answer."""

@@ -153,6 +153,10 @@ class AdjustedStudy(TableStudy):
         )
         return edges.tolist(), treated, control
 
+    def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """Gaps by arm."""
+        return self.gaps_by_arm(warehouse, study)
+
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
         """Balance after adjustment, overlap, what moves that the treatment cannot move, and hidden causes."""
         from causal_assets.diagnostics.balance import weighted_balance
@@ -167,7 +171,20 @@ class AdjustedStudy(TableStudy):
         after = {name: value for name, _, value in self.balance(warehouse, study) if value is not None}
         if after:
             found.append(weighted_balance(after))
+        if (lost := self._lost(warehouse, study)) is not None:
+            found.append(lost)
         return [*found, negative_control(self.controls(findings)), *self._hidden_causes(warehouse, study, findings)]
+
+    def _lost(self, warehouse: Warehouse, study: str) -> Diagnostic | None:
+        from causal_assets.diagnostics.attrition import attrition
+
+        rows = warehouse.rows(
+            f"SELECT treated, count(*) AS assigned, count({identifier(self.primary.name)}) AS observed "
+            f"FROM {study}.cohort JOIN {study}.outcomes USING (_row) GROUP BY treated"
+        )
+        arm = dict(zip((False, True), self.arm_names, strict=True))
+        observed, assigned = ({arm[row["treated"]]: row[n] for row in rows} for n in ("observed", "assigned"))
+        return None if observed == assigned else attrition(observed, assigned, randomised=False)
 
     def _hidden_causes(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
         primary = results.primary(findings)

@@ -51,7 +51,8 @@ class Experiment(TableStudy):
     identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
     checks: ClassVar[tuple[str, ...]] = (
-        "srm", "srm_analysed", "balance", "attrition", "skew", "negative_control", "posterior", *TABLE_CHECKS,
+        "srm", "srm_analysed", "balance", "missing_pattern", "attrition", "skew", "negative_control", "posterior",
+        *TABLE_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "other_arms")
     estimate_fields: ClassVar[tuple[str, ...]] = (
@@ -367,12 +368,14 @@ class Experiment(TableStudy):
         return [(name, float(value), None) for name, value in zip(names, differences, strict=True)]
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Sample ratio of what was assigned, and balance of the covariates where units are enough for its test."""
+        """Sample ratio of what was assigned, gaps by arm, and balance where units are enough for its test."""
         from causal_assets.diagnostics.balance import randomized_balance
         from causal_assets.diagnostics.srm import srm
         from causal_assets.estimators.balance import omnibus
 
         found = [srm(self.arm_counts(warehouse, study), self._planned())]
+        if not self.columns.cluster:  # rows of one cluster lack a covariate together: no test of rows
+            found += self.gaps_by_arm(warehouse, study)
         if self.covariates:
             names, control, treated = self._before(warehouse, study)
             if min(control.n, treated.n) >= LEAST_PER_COVARIATE * len(names):

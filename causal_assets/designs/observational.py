@@ -1,6 +1,6 @@
 """Observational study as a target trial: the experiment one would have run, imitated on what was recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Annotated, Any, ClassVar, Literal
@@ -91,8 +91,9 @@ class ObservationalStudy(EventStudy):
     identification: ClassVar[Identification] = AS_A_TRIAL
     randomised: ClassVar[bool] = False
     checks: ClassVar[tuple[str, ...]] = (
-        "clean_start", "crossover", "balance", "overlap", "co_intervention", "bracket", "comparison_groups",
-        "placebo_date", "negative_control", "specificity", "robustness_value", "e_value", *SHARED_CHECKS,
+        "clean_start", "crossover", "missing_pattern", "balance", "overlap", "co_intervention", "bracket",
+        "comparison_groups", "placebo_date", "negative_control", "specificity", "robustness_value", "e_value",
+        *SHARED_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
@@ -337,7 +338,7 @@ class ObservationalStudy(EventStudy):
     # --- evidence -------------------------------------------------------------------------------------------------
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Treatment during the day of time zero, controls treated in the window, other treatments."""
+        """Treatment during the day of time zero, controls treated in the window, gaps by arm, other treatments."""
         from causal_assets.diagnostics.clean_start import clean_start
         from causal_assets.diagnostics.crossover import crossover
 
@@ -354,7 +355,24 @@ class ObservationalStudy(EventStudy):
             clean_start(in_the_day, counts[self.arms.treatment]),
             crossover(crossed, counts[self.arms.control]),
         ]
+        found += self._gaps(warehouse, study, counts)
         return [*found, self._co_intervention(warehouse, study)] if self.co_interventions else found
+
+    def _gaps(self, warehouse: Warehouse, study: str, counts: Mapping[str, int]) -> list[Diagnostic]:
+        """Whether attributes are unknown by arm, where any is."""
+        from causal_assets.diagnostics.missing_pattern import missing_pattern
+
+        if not self.attributes:
+            return []
+        unknown = ", ".join(f"count(*) - count({identifier(a)}) AS {identifier(a)}" for a in self.attributes)
+        rows = {
+            row["treated"]: row for row in warehouse.rows(f"SELECT treated, {unknown} FROM {study}.cohort GROUP BY 1")
+        }
+        missing = {name: (rows[False][name], rows[True][name]) for name in self.attributes}
+        if not any(control + treated for control, treated in missing.values()):
+            return []
+        units = counts[self.arms.control], counts[self.arms.treatment]
+        return [missing_pattern(missing, units, randomised=False)]
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
         """Balance, overlap, other treatments; does the answer survive another method, group, date or product?"""

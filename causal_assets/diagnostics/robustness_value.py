@@ -38,7 +38,7 @@ def robustness_value(
         below(times, review=AS_STRONG if clear and named else 0.0),
         times,
         f"{said}: one that explains {needed:.1%} of what is left of both treatment and outcome ({needed_of_end:.1%} "
-        f"for the interval's end), in the linear regression, which says {linear:+.4g}. Whether there is one, cannot know.",
+        f"for the interval's end), by linear regression, which says {linear:+.4g}. Whether there is one: cannot know.",
         f"Ask what drove the treatment besides {benchmark}; find it and adjust for it, name a negative control, or "
         "randomise.",
     )
