@@ -38,7 +38,7 @@ class RandomizedExperiment(EventStudy):
     design: ClassVar[str] = "randomised experiment"
     identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
-    checks: ClassVar[tuple[str, ...]] = ("srm", "several_arms", "balance", "skew", *SHARED_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = ("srm", "srm_sequential", "several_arms", "balance", "skew", *SHARED_CHECKS)
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "enrolled_from", "enrolled_to",
     )  # fmt: skip
@@ -117,16 +117,26 @@ class RandomizedExperiment(EventStudy):
         return findings
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Sample ratio, units in several arms, pre-period balance."""
+        """Sample ratio in all and by day, units in several arms, pre-period balance."""
         from causal_assets.diagnostics.balance import randomized_balance
         from causal_assets.diagnostics.several_arms import several_arms
         from causal_assets.diagnostics.srm import srm
+        from causal_assets.diagnostics.srm_sequential import srm_sequential
         from causal_assets.estimators.balance import omnibus
 
         counts = self.arm_counts(warehouse, study)
         planned = {self.arms.control: 1 - self.arms.share, self.arms.treatment: self.arms.share}
         several = warehouse.scalar(f"SELECT count(*) FROM {study}.cohort WHERE arms > 1")
-        found = [srm(counts, planned), several_arms(several, sum(counts.values()))]
+        by_day = warehouse.rows(
+            "SELECT CAST(assigned_on AS VARCHAR) AS day, count(*) FILTER (NOT treated) AS control, "
+            f"count(*) FILTER (treated) AS treated FROM {study}.cohort GROUP BY 1 ORDER BY 1"
+        )
+        daily = [(row["control"], row["treated"]) for row in by_day]
+        found = [
+            srm(counts, planned),
+            srm_sequential([row["day"] for row in by_day], daily, list(planned.values())),
+            several_arms(several, sum(counts.values())),
+        ]
         if self.covariates:
             arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
             differences = {name: before for name, before, _ in self.balance(warehouse, study)}
