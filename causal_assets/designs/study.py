@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import dagster as dg
+import numpy as np
 
 from causal_assets.component import YamlComponent, yaml_file
 from causal_assets.decision import Profit
@@ -229,4 +230,20 @@ class Study(Protocol, YamlComponent):
         primary = results.primary(findings)
         if primary is None:
             return found
-        return [*self.diagnostics(warehouse, study, findings), power(primary, self.plausible_effect), *found]
+        checked = self.diagnostics(warehouse, study, findings)
+        return [*checked, *_counted_together(findings), power(primary, self.plausible_effect), *found]
+
+
+def _counted_together(findings: Sequence[Finding]) -> list[Diagnostic]:
+    """Which findings beside the primary one stand among all of them, where there are several."""
+    from causal_assets.diagnostics.multiplicity import multiplicity
+    from causal_assets.estimators.multiplicity import step_down
+
+    family = [
+        (estimate, estimate.p_value)
+        for role, estimate in findings
+        if role in (Role.SECONDARY, Role.GUARDRAIL) and estimate.p_value is not None
+    ]
+    if len(family) < 2:
+        return []
+    return [multiplicity([e for e, _ in family], step_down(np.array([p for _, p in family])).tolist())]

@@ -29,7 +29,7 @@ from causal_assets.warehouse.queries.tables import all_of, content_of, is_known,
 
 # A text of more values than this is a name, not a kind.
 MOST_LEVELS = 50
-TABLE_CHECKS = ("power", "data_loss", "retrospective", "deviations")
+TABLE_CHECKS = ("multiplicity", "power", "data_loss", "retrospective", "deviations")
 
 
 class Column(Measure):
