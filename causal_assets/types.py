@@ -24,6 +24,7 @@ class Role(StrEnum):
     OVER_TIME = "over_time"
     NEGATIVE_CONTROL = "negative_control"
     ALTERNATIVE = "alternative"
+    SPECIFICATION = "specification"
     PLACEBO = "placebo"
 
 

@@ -5,6 +5,7 @@ Which method takes which estimand and option is written in ``ESTIMANDS`` and ``O
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Annotated, ClassVar, Literal, Self
 
 import dagster as dg
@@ -14,6 +15,7 @@ from pydantic import Field, model_validator
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.adjusters import Adjuster, Compared, Options, bounds_of, dummies
 from causal_assets.designs.adjustment import AdjustedStudy, Rows
+from causal_assets.designs.specifications import Specifications
 from causal_assets.designs.table import TABLE_CHECKS
 from causal_assets.estimators.propensity import CLIP
 from causal_assets.protocol import Finite
@@ -106,7 +108,8 @@ class AdjustedComparison(AdjustedStudy):
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "negative_exposures")
     estimate_fields: ClassVar[tuple[str, ...]] = (
         "estimand", "method", "propensity_model", "calibration", "outcome_model", "cross_fit", "errors", "clip", "trim",
-        "neighbours", "replacement", "caliper", "exact", "bias_adjusted", "strata", "modifiers", "calibrated", "seed",
+        "neighbours", "replacement", "caliper", "exact", "bias_adjusted", "strata", "modifiers", "calibrated",
+        "specifications", "seed",
     )  # fmt: skip
 
     columns: ComparisonColumns
@@ -128,6 +131,7 @@ class AdjustedComparison(AdjustedStudy):
     modifiers: list[str] | None = None  # along which the effect may vary: all covariates; [] for one effect
     negative_exposures: Annotated[list[str], Field(default_factory=list)]
     calibrated: bool = False
+    specifications: Specifications | None = None  # other choices as good as these; each is fitted anew
     seed: int = 0
 
     # --- which fields go together ---------------------------------------------------------------------------------
@@ -174,6 +178,8 @@ class AdjustedComparison(AdjustedStudy):
         for field in ("exact", "modifiers"):
             if unknown := sorted(set(getattr(self, field) or []) - set(self.covariates)):
                 raise ValueError(f"{field}: {unknown} are no covariates; allowed are {self.covariates}")
+        if self.specifications is not None:
+            self._require_known(self.specifications)
         learned_from = len(self.negative_exposures) + sum(o.role == "negative_control" for o in self.outcomes)
         if self.calibrated and learned_from < FEWEST_TO_CALIBRATE:
             raise ValueError(
@@ -181,6 +187,18 @@ class AdjustedComparison(AdjustedStudy):
                 f"unit, got {learned_from}"
             )
         return self
+
+    def _require_known(self, declared: Specifications) -> None:
+        named = {name for covariates in declared.covariates for name in covariates}
+        allowed = [method for method in ESTIMANDS if self.estimand in ESTIMANDS[method]]
+        for field, given, known in (
+            ("covariates", named, self.covariates),
+            ("methods", declared.methods, allowed),
+        ):
+            if unknown := sorted(set(given) - set(known)):
+                raise ValueError(f"specifications.{field}: {unknown} are not the study's; allowed are {known}")
+        if declared.covariates and (self.exact or self.modifiers):
+            raise ValueError("specifications.covariates: not together with exact or modifiers, which name covariates")
 
     @property
     def _regression(self) -> Literal["ridge", "boosting"]:
@@ -263,6 +281,7 @@ class AdjustedComparison(AdjustedStudy):
             if outcome.role == "primary":
                 self.keep_scores(warehouse, study, rows["_row"], found.propensity, found.weight)
                 findings += [(Role.ALTERNATIVE, e) for e in self._beside(data, rows)]
+                findings += [(Role.SPECIFICATION, e) for e in self._specified(rows, data)]
                 for k, column in enumerate(self.negative_exposures):
                     other = self._compared(rows, self._of_exposure(column), f"negative_exposure_{k}")
                     findings.append((Role.NEGATIVE_CONTROL, adjuster.by(self.method, other, self.estimand).estimate))
@@ -295,6 +314,25 @@ class AdjustedComparison(AdjustedStudy):
             except ValueError:
                 continue
         return [*found, *self._did(data, rows)]
+
+    def _specified(self, rows: Rows, data: Compared) -> list[Estimate]:
+        """The primary outcome under every combination of the choices declared; rows again, for methods read them."""
+        if self.specifications is None:
+            return []
+        names, declared = self.covariate_matrix(rows)[0], self.specifications
+        chance = np.random.default_rng(self.seed).random(len(data.y))
+        found = []
+        for covariates, method, trim, fraction in product(
+            declared.covariates or [self.covariates],
+            declared.methods or [self.method],
+            declared.trims or [self.trim or 0.0],
+            declared.fractions or [1.0],
+        ):
+            chosen = data.select(chance <= fraction, dummies(names, covariates))
+            trimmed = Adjuster(replace(self.options, trim=trim if method in OPTIONS["trim"] else 0.0))
+            words = f"{method}, {' + '.join(covariates)}, trimmed at {trim:g}, {fraction:.0%} of the units"
+            found.append(replace(trimmed.by(method, chosen, self.estimand).estimate, method=words))
+        return found
 
     def _answers(self, method: str) -> bool:
         asked = "ATT" if self.estimand == "matched" else self.estimand

@@ -11,7 +11,7 @@ from pydantic import model_validator
 from causal_assets.designs import reporting
 from causal_assets.designs.hidden_causes import hidden_causes
 from causal_assets.designs.observational import PROPENSITY_BINS
-from causal_assets.designs.table import TableStudy
+from causal_assets.designs.table import TableStudy, columns_of
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
@@ -193,7 +193,7 @@ class AdjustedStudy(TableStudy):
         return hidden_causes(
             warehouse,
             f"(FROM {study}.cohort JOIN {study}.outcomes USING (_row))",
-            {name: [c for c in columns if name in (c, c.partition("=")[0])] for name in self.covariates},
+            {name: columns_of(name, columns) for name in self.covariates},
             primary,
             named=self.benchmark,
             within=self.within,

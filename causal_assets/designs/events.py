@@ -18,7 +18,7 @@ from causal_assets.warehouse.queries.cohorts import cohort
 from causal_assets.warehouse.queries.filters import filter_columns, parse_filter
 from causal_assets.warehouse.queries.windows import Window, course_windows, covariate_windows, outcome_windows
 
-SHARED_CHECKS = ("multiplicity", "power", "maturity", "data_loss", "retrospective", "deviations")
+SHARED_CHECKS = ("specification_curve", "multiplicity", "power", "maturity", "data_loss", "retrospective", "deviations")
 
 
 class EventStudy(EventProtocol, Study):

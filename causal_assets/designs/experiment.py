@@ -24,7 +24,8 @@ from causal_assets.designs.experiment_fields import (
     require_fit,
 )
 from causal_assets.designs.randomized import BY_CHANCE
-from causal_assets.designs.table import TABLE_CHECKS, TableStudy
+from causal_assets.designs.specifications import MOST, covariate_sets, of_moments
+from causal_assets.designs.table import TABLE_CHECKS, TableStudy, columns_of
 from causal_assets.estimators.bayes import Posterior
 from causal_assets.estimators.moments import Moments
 from causal_assets.memo.facts import Identification
@@ -37,6 +38,8 @@ from causal_assets.warehouse.results import Finding
 
 # The omnibus test of balance is a large-sample one: with fewer units per covariate in an arm it cries wolf.
 LEAST_PER_COVARIATE = 30
+# Quantiles of all arms together at which the primary outcome is cut off beside the raw one.
+CAPS = (0.999, 0.99)
 
 
 @dg.scaffold_with(TemplateScaffolder)
@@ -332,11 +335,30 @@ class Experiment(TableStudy):
         if self.other_experiment:
             other = arm_number("other_arm", (self.other_experiment.control, self.other_experiment.treatment))
             findings.append((Role.SECONDARY, data.interaction(other, self.level)))
+        findings += self._specified(data)
         beside = [*posteriors[:1], *beside]
         assigned, observed = self._rows_by_arm(data)
         if self.missing and observed[:2] != assigned[:2]:
             beside += data.bounds(assigned, self.missing.lowest, self.missing.highest, self.level)
         return [*findings, *((Role.ALTERNATIVE, estimate) for estimate in beside)]
+
+    def _specified(self, data: Compared) -> list[Finding]:
+        """The primary mean under other covariates and caps, from moments; where rows are units that nobody monitors."""
+        rows_are_units = not (self.columns.cluster or self.columns.stratum or self.columns.triggered)
+        if data.outcome.kind != "mean" or not rows_are_units or data.counted or self.monitoring:
+            return []
+        columns = self.adjusted_for(data.warehouse, data.study)
+        names = ["_y", *columns]
+        groups = {name: [names.index(c) for c in columns_of(name, columns)] for name in self.covariates}
+        found = of_moments(
+            *data.pair(data.cells(names), 1), covariate_sets(groups), outcome=data.outcome.name, level=self.level
+        )
+        for quantile in CAPS:
+            capped = data.capped(quantile)
+            cells = capped.pair(capped.cells(names), 1)
+            cap = f", capped at the {quantile:.1%} quantile"
+            found += of_moments(*cells, covariate_sets(groups), outcome=data.outcome.name, level=self.level, cap=cap)
+        return found[:MOST]
 
     # --- its evidence ---------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
 import dagster as dg
@@ -14,6 +15,7 @@ from causal_assets.component import TemplateScaffolder
 from causal_assets.designs import reporting
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
 from causal_assets.designs.hidden_causes import hidden_causes
+from causal_assets.designs.specifications import Specifications
 from causal_assets.estimators.overlap import Nuisances
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Day
@@ -55,8 +57,9 @@ class Specificity(dg.Model, dg.Resolvable):
 
 @dataclass(frozen=True)
 class Sample:
-    """Aligned arrays of one cohort: covariates (n, k), treatment (n,), outcomes by name (n,), units (n,)."""
+    """Aligned arrays of one cohort: covariates (n, k) and their names, treatment, outcomes by name, units (n,)."""
 
+    names: list[str]
     x: Floats
     treated: NDArray[np.bool_]
     outcomes: dict[str, Floats]
@@ -65,7 +68,7 @@ class Sample:
     def where(self, kept: NDArray[np.bool_]) -> "Sample":
         """The rows kept."""
         outcomes = {name: values[kept] for name, values in self.outcomes.items()}
-        return Sample(self.x[kept], self.treated[kept], outcomes, self.unit[kept])
+        return Sample(self.names, self.x[kept], self.treated[kept], outcomes, self.unit[kept])
 
 
 AS_A_TRIAL = Identification(
@@ -99,7 +102,7 @@ class ObservationalStudy(EventStudy):
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
         "active_metric", "controls", "placebo_date", "outcomes",
     )  # fmt: skip
-    estimate_fields: ClassVar[tuple[str, ...]] = ("seed",)
+    estimate_fields: ClassVar[tuple[str, ...]] = ("specifications", "seed")
     evidence_fields: ClassVar[tuple[str, ...]] = ("specificity", "benchmark")
 
     outcome_grain: ClassVar[str] = "one row per unit whose windows have passed"
@@ -111,6 +114,7 @@ class ObservationalStudy(EventStudy):
     co_interventions: Annotated[list[str], Field(default_factory=list)]
     placebo_date: Day | None = None
     specificity: Specificity | None = None
+    specifications: Specifications | None = None  # other covariates (by metric or attribute) and fractions; fitted anew
     benchmark: str | None = None  # the covariate's metric, or attribute, beside which a hidden cause is imagined
     estimand: Literal["ATO", "ATT"] = "ATO"  # ty: ignore[incompatible-mutable-override]: narrower, and never assigned
     seed: int = 0
@@ -129,6 +133,13 @@ class ObservationalStudy(EventStudy):
         known = sorted({*(covariate.metric for covariate in self.covariates), *self.attributes})
         if self.benchmark is not None and self.benchmark not in known:
             raise ValueError(f"benchmark: {self.benchmark!r} is no covariate; allowed are {known}")
+        if self.specifications is not None:
+            declared = self.specifications
+            unknown = sorted({name for names in declared.covariates for name in names} - {*known, EARLIER})
+            if unknown or declared.methods or declared.trims:
+                raise ValueError(
+                    f"specifications: allowed are covariates of {known} and fractions, got {declared.model_dump()}"
+                )
         if self.specificity is not None:
             names = {outcome.name for outcome in self.outcomes}
             unknown = sorted({self.specificity.targeted, self.specificity.untargeted} - names)
@@ -248,6 +259,7 @@ class ObservationalStudy(EventStudy):
         beside = adjusted(names.index(self.primary.name), other)
         alternatives = [beside, *self._unadjusted(sample), *self._by_later_treatment(warehouse, study, sample)]
         findings += [(Role.ALTERNATIVE, estimate) for estimate in alternatives]
+        findings += [(Role.SPECIFICATION, estimate) for estimate in self._specified(sample)]
         return findings + self._placebo(warehouse, study)
 
     def _fit(self, sample: Sample, y: Floats) -> Nuisances:
@@ -264,6 +276,27 @@ class ObservationalStudy(EventStudy):
             estimand=self.estimand, outcome=outcome, level=self.level,
         )  # fmt: skip
         return replace(found, method=method)
+
+    def _specified(self, sample: Sample) -> list[Estimate]:
+        """The primary effect under every combination of the choices declared; each learns its nuisances anew."""
+        if self.specifications is None:
+            return []
+        every = sorted({self._declared_as(name) for name in sample.names})
+        chance = np.random.default_rng(self.seed).random(len(sample.unit))
+        found = []
+        for names, fraction in product(
+            self.specifications.covariates or [every], self.specifications.fractions or [1.0]
+        ):
+            kept = sample.where(chance <= fraction)
+            columns = [k for k, name in enumerate(sample.names) if self._declared_as(name) in names]
+            words = f"{' + '.join(names)}, {fraction:.0%} of the units"
+            found.append(self._effect(replace(kept, x=kept.x[:, columns]), self.primary.name, words))
+        return found
+
+    def _declared_as(self, column: str) -> str:
+        """The metric or attribute that a covariate's column was declared as."""
+        metrics = {name: covariate.metric for covariate in self.covariates for name in covariate.names()}
+        return metrics.get(column, column.partition("=")[0])
 
     def _unadjusted(self, sample: Sample) -> list[Estimate]:
         """The naive difference, and the difference-in-differences that brackets the adjusted answer."""
@@ -312,8 +345,9 @@ class ObservationalStudy(EventStudy):
 
     def _as_sample(self, data: dict[str, Any], outcomes: Sequence[str]) -> Sample:
         y = {name: np.asarray(data[name], dtype=np.float64) for name in outcomes}
-        x = self._adjusted_for(data)[1]
-        return Sample(x, np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"]))
+        return Sample(
+            *self._adjusted_for(data), np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"])
+        )
 
     def _adjusted_for(self, data: dict[str, Any]) -> tuple[list[str], Floats]:
         """Names (k) and columns (n, k): the covariates, then one column per level of each attribute but its first."""
@@ -402,10 +436,8 @@ class ObservationalStudy(EventStudy):
 
     def _hidden_causes(self, warehouse: Warehouse, study: str, primary: Estimate) -> list[Diagnostic]:
         groups: dict[str, list[str]] = {}
-        for covariate in self.covariates:
-            groups.setdefault(covariate.metric, []).extend(covariate.names())
-        if self.co_interventions:
-            groups[EARLIER] = [EARLIER]
+        for column in self.covariate_names:
+            groups.setdefault(self._declared_as(column), []).append(column)
         indicators = []
         for attribute in self.attributes:
             value = f"coalesce({identifier(attribute)}, 'unknown')"

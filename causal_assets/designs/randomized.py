@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
+from causal_assets.designs.specifications import covariate_sets, of_moments
 from causal_assets.estimators.moments import Moments
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Day
@@ -114,6 +115,11 @@ class RandomizedExperiment(EventStudy):
         findings.sort(key=lambda finding: finding[0] is not Role.PRIMARY)
         if covariates:
             findings.append((Role.ALTERNATIVE, effect(self.primary.name, [])[1]))
+            columns = [names.index(self.primary.name), *covariates]
+            groups = {name: [1 + place] for place, name in enumerate(self.covariate_names)}
+            sets = covariate_sets(groups)
+            arms_of_primary = control.select(columns), treated.select(columns)
+            findings += of_moments(*arms_of_primary, sets, outcome=self.primary.name, level=self.level)
         return findings
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:

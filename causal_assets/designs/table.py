@@ -29,7 +29,7 @@ from causal_assets.warehouse.queries.tables import all_of, content_of, is_known,
 
 # A text of more values than this is a name, not a kind.
 MOST_LEVELS = 50
-TABLE_CHECKS = ("multiplicity", "power", "data_loss", "retrospective", "deviations")
+TABLE_CHECKS = ("specification_curve", "multiplicity", "power", "data_loss", "retrospective", "deviations")
 
 
 class Column(Measure):
@@ -354,6 +354,11 @@ class TableStudy(TableProtocol, Study):
     def _delivery(self, warehouse: Warehouse, study: str) -> dict[str, Any]:
         (row,) = warehouse.rows(f"FROM {study}.delivery")
         return row
+
+
+def columns_of(covariate: str, columns: Sequence[str]) -> list[str]:
+    """Which of the cohort's columns a covariate became: itself, or one per value of a text but its first."""
+    return [column for column in columns if covariate in (column, column.partition("=")[0])]
 
 
 def _is_file(table: str) -> bool:
