@@ -84,7 +84,7 @@ class Compared:
         """The rows kept (n,), with these columns of the covariates."""
         some = {name: getattr(self, name)[kept] for name in ("treated", "y", "unit")}
         others = {name: v[kept] for name in ("cluster", "exact") if (v := getattr(self, name)) is not None}
-        return replace(self, x=self.x[np.ix_(kept, columns)], **some, **others)
+        return replace(self, x=self.x[kept][:, columns], **some, **others)
 
     def naive(self) -> Estimate:
         """The difference in means: no population's effect."""

@@ -54,8 +54,8 @@ class Experiment(TableStudy):
     identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
     checks: ClassVar[tuple[str, ...]] = (
-        "srm", "srm_analysed", "balance", "missing_pattern", "attrition", "skew", "negative_control", "posterior",
-        *TABLE_CHECKS,
+        "srm", "srm_analysed", "balance", "missing_pattern", "attrition", "skew", "outlier_influence",
+        "negative_control", "posterior", *TABLE_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "other_arms")
     estimate_fields: ClassVar[tuple[str, ...]] = (
@@ -344,8 +344,7 @@ class Experiment(TableStudy):
 
     def _specified(self, data: Compared) -> list[Finding]:
         """The primary mean under other covariates and caps, from moments; where rows are units that nobody monitors."""
-        rows_are_units = not (self.columns.cluster or self.columns.stratum or self.columns.triggered)
-        if data.outcome.kind != "mean" or not rows_are_units or data.counted or self.monitoring:
+        if not self._plain(data):
             return []
         columns = self.adjusted_for(data.warehouse, data.study)
         names = ["_y", *columns]
@@ -425,12 +424,26 @@ class Experiment(TableStudy):
 
         data = self._compared(warehouse, study, self.primary)
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
-        found = [*self._lost(data), *self._skewed(data)]
+        found = [*self._lost(data), *self._skewed(data), *self._influence(data)]
         if controls:
             found.append(negative_control(controls))
         if self.prior and (posterior := self._posterior(self._analysis(data, 1)(self.level))):
             found.append(in_words(posterior, self.unit))
         return found
+
+    def _influence(self, data: Compared) -> list[Diagnostic]:
+        """What the largest value does to a mean of rows that are units, both unadjusted."""
+        from causal_assets.designs.influence import influence
+
+        if not self._plain(data):
+            return []
+        relation = f"(SELECT CAST(_row AS VARCHAR) AS unit, treated, _y FROM {data.rows} WHERE _arm < 2)"
+        return influence(data.warehouse, relation, [], self.decision, outcome=data.outcome.name, level=self.level)
+
+    def _plain(self, data: Compared) -> bool:
+        """Whether the primary outcome is a mean of rows that are units, and nobody looks at it before the end."""
+        rows_are_units = not (self.columns.cluster or self.columns.stratum or self.columns.triggered)
+        return data.outcome.kind == "mean" and rows_are_units and not data.counted and not self.monitoring
 
     def _lost(self, data: Compared) -> list[Diagnostic]:
         """Whether outcomes are missing alike in all arms, and what is analysed still in the planned shares."""

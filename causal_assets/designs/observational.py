@@ -23,11 +23,9 @@ from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
 from causal_assets.warehouse.queries.cohorts import EARLIER, co_interventions, cohort, units_at_risk
-from causal_assets.warehouse.queries.windows import Window, covariate_windows, exact_sum, window_sums
+from causal_assets.warehouse.queries.windows import BEFORE, Window, covariate_windows, exact_sum, window_sums
 from causal_assets.warehouse.results import Finding
 
-# The column of the primary outcome over a window of the same length just before time zero.
-BEFORE = "primary_before"
 NAIVE, DID = "naive difference in means", "2x2 difference-in-differences"
 NEVER, LATER = "controls never treated later", "controls treated later"
 # Ten bins: enough to see where the arms stop overlapping, few enough to read.

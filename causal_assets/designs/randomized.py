@@ -18,7 +18,11 @@ from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, literal
 from causal_assets.warehouse.queries.cohorts import randomised_units
 from causal_assets.warehouse.queries.moments import arm_moments
+from causal_assets.warehouse.queries.windows import BEFORE, Window, window_sums
 from causal_assets.warehouse.results import Finding
+
+# Welch's test of a long tail is a large-sample one: with fewer units in an arm it may cry wolf.
+FEWEST_FOR_PLACEBO = 100
 
 BY_CHANCE = Identification(
     words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. Before the "
@@ -39,7 +43,10 @@ class RandomizedExperiment(EventStudy):
     design: ClassVar[str] = "randomised experiment"
     identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
-    checks: ClassVar[tuple[str, ...]] = ("srm", "srm_sequential", "several_arms", "balance", "skew", *SHARED_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = (
+        "srm", "srm_sequential", "several_arms", "placebo_period", "balance", "skew", "outlier_influence",
+        *SHARED_CHECKS,
+    )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "enrolled_from", "enrolled_to",
     )  # fmt: skip
@@ -142,6 +149,7 @@ class RandomizedExperiment(EventStudy):
             srm(counts, planned),
             srm_sequential([row["day"] for row in by_day], daily, list(planned.values())),
             several_arms(several, sum(counts.values())),
+            *self._placebo_period(warehouse, study),
         ]
         if self.covariates:
             arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
@@ -149,8 +157,24 @@ class RandomizedExperiment(EventStudy):
             found.append(randomized_balance(differences, omnibus(arms[False][0], arms[True][0])))
         return found
 
+    def extra_windows(self) -> list[Window]:
+        """The primary metric just before, where nothing can have been caused yet."""
+        return [Window(BEFORE, self.primary.metric, -self.primary.days, 0)]
+
+    def _placebo_period(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """The study's own comparison before assignment, unadjusted; none where nobody did anything."""
+        from causal_assets.diagnostics.placebo_period import placebo_period
+        from causal_assets.estimators.randomized import difference_in_means
+
+        arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', [BEFORE])})")
+        control, treated = arms[False][0], arms[True][0]
+        if min(control.n, treated.n) < FEWEST_FOR_PLACEBO or not control.cov[0, 0] + treated.cov[0, 0]:
+            return []
+        return [placebo_period(difference_in_means(control, treated, outcome=self.primary.name, level=self.level))]
+
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """Skew of the primary outcome against the number of units."""
+        """Skew of the primary outcome against the number of units, and what its largest value does."""
+        from causal_assets.designs.influence import influence
         from causal_assets.diagnostics.skew import skew
 
         primary = results.primary(findings)
@@ -162,7 +186,25 @@ class RandomizedExperiment(EventStudy):
         )
         by_arm = {self.arms.treatment if row["treated"] else self.arms.control: row for row in rows}
         units, skewness = ({arm: row[name] for arm, row in by_arm.items()} for name in ("n", "skew"))
-        return [skew(units, skewness, final=self.days_left(warehouse) == 0)]
+        return [
+            skew(units, skewness, final=self.days_left(warehouse) == 0),
+            *influence(
+                warehouse,
+                f"({self._primary_by_unit(warehouse, study)})",
+                self.covariate_names,
+                self.decision,
+                outcome=primary.outcome,
+                level=self.level,
+            ),
+        ]
+
+    def _primary_by_unit(self, warehouse: Warehouse, study: str) -> str:
+        """SQL: one row per unit. The moments that all studies share know of no single unit, so the mart is read again,
+        for one metric."""
+        mature = f"(FROM {study}.cohort WHERE {self.is_mature(warehouse)})"
+        window = Window("_y", self.primary.metric, 0, self.primary.days)
+        sums = window_sums(mature, self.source, [window])
+        return f"SELECT unit_id AS unit, * FROM {mature} JOIN ({sums}) USING (unit_id)"
 
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
         """Standardised mean differences of the covariates; nothing is weighted, so there is no after."""

@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from causal_assets.designs.experiment import Experiment
 from causal_assets.types import Diagnostic, Role, Status
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.results import primary
+from tests.designs.direct import find
 from tests.designs.shop import mailing, mailing_shop, trial, trial_shop
+from tests.designs.test_gaps import TRIAL as FIELDS
+from tests.designs.test_gaps import experiment_rows
 from tests.designs.test_study_statistics import execute, findings
 
 
@@ -60,3 +65,37 @@ def test_an_observational_study_estimates_what_it_declared_as_well(warehouse: Wa
     assert half.n_treated + half.n_control == pytest.approx(500, abs=70)
     with pytest.raises(ValueError, match=r"specifications: allowed are covariates of \['revenue'\]"):
         mailing(specifications={"methods": ["ipw"]})
+
+
+def test_units_assigned_by_what_they_did_before_fail(warehouse: Warehouse) -> None:
+    trial_shop().write(warehouse)
+    assert checked(warehouse)["placebo_period"].status is Status.PASS
+    execute(
+        warehouse,
+        "UPDATE marts.unit_days SET value = value + 1 WHERE metric = 'revenue' AND day < '2026-03-01' "
+        "AND unit_id IN (SELECT unit_id FROM marts.assignments WHERE arm = 'new')",
+    )
+    assert checked(warehouse)["placebo_period"].status is Status.FAIL
+
+
+def test_one_order_that_hides_the_effect_is_named(warehouse: Warehouse) -> None:
+    trial_shop().write(warehouse)
+    calm = checked(warehouse)["outlier_influence"]
+    assert calm.status is Status.PASS
+    one = "(SELECT min(unit_id) FROM marts.assignments WHERE arm = 'old')"
+    execute(warehouse, f"UPDATE marts.unit_days SET value = value + 1500 WHERE day > '2026-03-09' AND unit_id = {one}")
+    found = checked(warehouse)["outlier_influence"]
+    assert found.status is Status.REVIEW
+    assert found.value > calm.value
+
+
+def test_an_experiment_of_a_table_leaves_its_largest_row_out_too(tmp_path: Path) -> None:
+    columns = experiment_rows(0.0) | {"spend": np.random.default_rng(2).normal(size=1_000)}
+    assert find(tmp_path, Experiment, FIELDS, columns).evidence["outlier_influence"].status is Status.PASS
+    columns["spend"] = columns["spend"] + 0.3 * (columns["arm"] == "new")
+    columns["spend"][0], columns["age"][0] = 300.0, 0.0
+    found = find(tmp_path, Experiment, FIELDS, columns)
+    assert found.evidence["outlier_influence"].status is Status.REVIEW
+    methods = [e.method for e in found.of(Role.SPECIFICATION)]
+    assert methods[:4] == ["all covariates", "no covariate", "age alone", "before alone"]
+    assert "no covariate, capped at the 99.0% quantile" in methods

@@ -25,7 +25,7 @@ TRIAL = {
 }
 
 
-def _experiment(gaps: float, n: int = 1_000):
+def experiment_rows(gaps: float, n: int = 1_000):
     """A covariate is missing in a tenth of all rows, and in a share ``gaps`` more of the new arm's."""
     rng = np.random.default_rng(1)
     arm, age = np.where(np.arange(n) % 2, "new", "old"), rng.normal(size=n)
@@ -34,11 +34,11 @@ def _experiment(gaps: float, n: int = 1_000):
 
 
 def test_a_covariate_that_one_arm_of_an_experiment_lacks_fails(tmp_path: Path) -> None:
-    assert find(tmp_path, Experiment, TRIAL, _experiment(0.0)).evidence["missing_pattern"].status is Status.PASS
-    broken = find(tmp_path, Experiment, TRIAL, _experiment(0.2)).evidence
+    assert find(tmp_path, Experiment, TRIAL, experiment_rows(0.0)).evidence["missing_pattern"].status is Status.PASS
+    broken = find(tmp_path, Experiment, TRIAL, experiment_rows(0.2)).evidence
     assert broken["missing_pattern"].status is Status.FAIL
     assert "age is missing least alike" in broken["missing_pattern"].message
-    whole = find(tmp_path, Experiment, TRIAL | {"covariates": ["before"]}, _experiment(0.2)).evidence
+    whole = find(tmp_path, Experiment, TRIAL | {"covariates": ["before"]}, experiment_rows(0.2)).evidence
     assert "missing_pattern" not in whole
 
 
