@@ -20,17 +20,18 @@ from causal_assets.designs.experiment_fields import (
     Metric,
     Monitoring,
     Prior,
-    Range,
     require_fit,
 )
 from causal_assets.designs.randomized import BY_CHANCE
 from causal_assets.designs.specifications import MOST, covariate_sets, of_moments
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy, columns_of
 from causal_assets.estimators.bayes import Posterior
+from causal_assets.estimators.bounds import MANSKI
 from causal_assets.estimators.moments import Moments
 from causal_assets.memo.facts import Identification
-from causal_assets.protocol import Arm, Arms
+from causal_assets.protocol import Arm, Arms, Range
 from causal_assets.types import Diagnostic, Estimate, Role, Status
+from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.filters import filter_columns
 from causal_assets.warehouse.queries.tables import is_arm, numbered
@@ -54,8 +55,8 @@ class Experiment(TableStudy):
     identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
     checks: ClassVar[tuple[str, ...]] = (
-        "srm", "srm_analysed", "balance", "missing_pattern", "attrition", "skew", "outlier_influence",
-        "negative_control", "posterior", *TABLE_CHECKS,
+        "srm", "srm_analysed", "balance", "missing_pattern", "attrition", "loss_bound", "skew",
+        "outlier_influence",         "negative_control", "posterior", *TABLE_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "other_arms")
     estimate_fields: ClassVar[tuple[str, ...]] = (
@@ -423,13 +424,28 @@ class Experiment(TableStudy):
         from causal_assets.diagnostics.negative_control import negative_control
 
         data = self._compared(warehouse, study, self.primary)
+        bounds = [e for role, e in findings if role is Role.ALTERNATIVE and e.method.startswith(MANSKI)]
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
         found = [*self._lost(data), *self._skewed(data), *self._influence(data)]
+        assigned, observed = self._rows_by_arm(data)
+        if observed[:2] != assigned[:2]:
+            found.append(self._loss_bound(findings, sum(assigned[:2]) - sum(observed[:2]), bounds))
         if controls:
             found.append(negative_control(controls))
         if self.prior and (posterior := self._posterior(self._analysis(data, 1)(self.level))):
             found.append(in_words(posterior, self.unit))
         return found
+
+    def _loss_bound(self, findings: Sequence[Finding], lost: int, bounds: Sequence[Estimate]) -> Diagnostic:
+        from causal_assets.diagnostics.loss_bound import loss_bound
+
+        primary = results.primary(findings)
+        assert primary is not None  # the graph asks for diagnostics of an estimate only
+        # Bounds are of the unadjusted means, so that their interval may end inside the adjusted one's.
+        worst = [(min(e.low, primary.low), max(e.high, primary.high)) for e in bounds]
+        return loss_bound(
+            primary, lost, worst[0] if worst else None, needed=self.decision.needed, what="an outcome (missing)"
+        )
 
     def _influence(self, data: Compared) -> list[Diagnostic]:
         """What the largest value does to a mean of rows that are units, both unadjusted."""

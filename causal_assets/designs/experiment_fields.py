@@ -144,19 +144,6 @@ class Prior(dg.Model, dg.Resolvable):
     sd: Annotated[Finite, Field(gt=0)]
 
 
-class Range(dg.Model, dg.Resolvable):
-    """The lowest and the highest value that a missing primary outcome could have had, by the protocol."""
-
-    lowest: Finite
-    highest: Finite
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if not self.lowest < self.highest:
-            raise ValueError(f"missing: lowest must be below highest, got {self.lowest} and {self.highest}")
-        return self
-
-
 def require_fit(given: set[str], outcomes: Sequence[Metric]) -> None:
     """Make sure that the fields given, by the names used above, and the kinds of the outcomes go together.
 

@@ -49,9 +49,7 @@ def influence(
             capped=effect(
                 f"(SELECT * REPLACE (least(greatest(_y, {tails['low']!r}), {tails['high']!r}) AS _y) FROM {relation})"
             ),
-            needed=(rule.minimum_profit + rule.cost_per_unit) / rule.value_per_outcome
-            if rule.value_per_outcome
-            else 0.0,
+            needed=rule.needed,
             largest=largest["_y"],
             quantile=TAIL,
         )

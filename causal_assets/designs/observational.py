@@ -430,6 +430,7 @@ class ObservationalStudy(EventStudy):
         found.append(negative_control(controls))
         if self.specificity is not None:
             found.append(self._specificity(warehouse, study, findings, self.specificity))
+        found += self.loss_bound(warehouse, study, primary)
         return [*found, *self._hidden_causes(warehouse, study, primary)]
 
     def _hidden_causes(self, warehouse: Warehouse, study: str, primary: Estimate) -> list[Diagnostic]:

@@ -188,6 +188,7 @@ class RandomizedExperiment(EventStudy):
         units, skewness = ({arm: row[name] for arm, row in by_arm.items()} for name in ("n", "skew"))
         return [
             skew(units, skewness, final=self.days_left(warehouse) == 0),
+            *self.loss_bound(warehouse, study, primary),
             *influence(
                 warehouse,
                 f"({self._primary_by_unit(warehouse, study)})",

@@ -99,3 +99,24 @@ def test_an_experiment_of_a_table_leaves_its_largest_row_out_too(tmp_path: Path)
     methods = [e.method for e in found.of(Role.SPECIFICATION)]
     assert methods[:4] == ["all covariates", "no covariate", "age alone", "before alone"]
     assert "no covariate, capped at the 99.0% quantile" in methods
+
+
+def test_rows_in_quarantine_are_bounded_by_what_one_could_hold(warehouse: Warehouse) -> None:
+    trial_shop().write(warehouse)
+    assert "loss_bound" not in checked(warehouse)
+    execute(warehouse, "INSERT INTO marts.data_loss VALUES ('shop', 'raw', 'orders', 'no date', 300)")
+    assert "no range" in checked(warehouse)["loss_bound"].message
+    assert checked(warehouse, lost_row={"lowest": 0.0, "highest": 0.5})["loss_bound"].status is Status.PASS
+    found = checked(warehouse, lost_row={"lowest": 0.0, "highest": 50.0})["loss_bound"]
+    assert found.status is Status.REVIEW
+    assert "If all of 300 lost rows" in found.message
+
+
+def test_missing_outcomes_are_bounded_by_their_stated_range(tmp_path: Path) -> None:
+    columns = experiment_rows(0.0)
+    columns["spend"] = columns["spend"] + 0.5 * (columns["arm"] == "new")
+    columns["spend"][:100] = np.nan
+    fields = FIELDS | {"covariates": ["before"]}
+    assert "no range" in find(tmp_path, Experiment, fields, columns).evidence["loss_bound"].message
+    ranged = find(tmp_path, Experiment, fields | {"missing": {"lowest": -5.0, "highest": 5.0}}, columns)
+    assert ranged.evidence["loss_bound"].status is Status.REVIEW
