@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from causal_assets.designs import reporting
-from causal_assets.designs.hidden_causes import hidden_causes
+from causal_assets.designs.adjusted_checks import hidden_causes, spread
 from causal_assets.designs.observational import PROPENSITY_BINS
 from causal_assets.designs.table import TableStudy, columns_of
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
@@ -125,17 +125,21 @@ class AdjustedStudy(TableStudy):
         """Standardised mean differences before adjustment and, once there are weights, after it."""
         from causal_assets.estimators.balance import weighted_differences
 
+        names, x, treated, weight = self._weighed(warehouse, study)
+        before = weighted_differences(x, treated, np.ones(len(treated))).tolist()
+        if weight is None:
+            return [(name, b, None) for name, b in zip(names, before, strict=True)]
+        return list(zip(names, before, weighted_differences(x, treated, weight).tolist(), strict=True))
+
+    def _weighed(self, warehouse: Warehouse, study: str) -> tuple[list[str], Floats, NDArray[np.bool_], Floats | None]:
+        """Names (k), covariates (n, k), treatment (n,) and, where the answer compares weighted rows, weights (n,)."""
         names = self.adjusted_for(warehouse, study)
         scored = "scores" in warehouse.tables(study)
         source = f"{study}.cohort" + (f" JOIN {study}.scores USING (_row)" if scored else "")
         wanted = ", ".join(["treated", *map(identifier, names), *(["weight"] if scored else [])])
         data = warehouse.arrays(f"SELECT {wanted} FROM {source} ORDER BY _row")
-        x, treated = np.stack([data[name] for name in names], axis=1), data["treated"]
-        before = weighted_differences(x, treated, np.ones(len(treated))).tolist()
-        if not scored or not self.adjusts_by_weights:
-            return [(name, b, None) for name, b in zip(names, before, strict=True)]
-        after = weighted_differences(x, treated, data["weight"]).tolist()
-        return list(zip(names, before, after, strict=True))
+        weight = data["weight"] if scored and self.adjusts_by_weights else None
+        return names, np.stack([data[name] for name in names], axis=1), data["treated"], weight
 
     @property
     def adjusts_by_weights(self) -> bool:
@@ -170,10 +174,14 @@ class AdjustedStudy(TableStudy):
         found = [overlap(data["propensity"][treated], effective, int((~treated).sum()))]
         after = {name: value for name, _, value in self.balance(warehouse, study) if value is not None}
         if after:
-            found.append(weighted_balance(after))
+            found += [weighted_balance(after), *self._spread(warehouse, study)]
         if (lost := self._lost(warehouse, study)) is not None:
             found.append(lost)
         return [*found, negative_control(self.controls(findings)), *self._hidden_causes(warehouse, study, findings)]
+
+    def _spread(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        names, x, treated, weight = self._weighed(warehouse, study)
+        return [] if weight is None else spread(names, x, treated, weight)
 
     def _lost(self, warehouse: Warehouse, study: str) -> Diagnostic | None:
         from causal_assets.diagnostics.attrition import attrition

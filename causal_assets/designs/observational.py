@@ -13,8 +13,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs import reporting
+from causal_assets.designs.adjusted_checks import hidden_causes, spread
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
-from causal_assets.designs.hidden_causes import hidden_causes
 from causal_assets.designs.specifications import Specifications
 from causal_assets.estimators.overlap import Nuisances
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
@@ -92,9 +92,9 @@ class ObservationalStudy(EventStudy):
     identification: ClassVar[Identification] = AS_A_TRIAL
     randomised: ClassVar[bool] = False
     checks: ClassVar[tuple[str, ...]] = (
-        "clean_start", "crossover", "missing_pattern", "balance", "overlap", "co_intervention", "bracket",
-        "comparison_groups", "placebo_date", "negative_control", "specificity", "robustness_value", "e_value",
-        *SHARED_CHECKS,
+        "clean_start", "crossover", "missing_pattern", "balance", "variance_ratio", "overlap", "co_intervention",
+        "bracket", "comparison_groups", "placebo_date", "negative_control", "specificity", "robustness_value",
+        "e_value", *SHARED_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
@@ -421,6 +421,7 @@ class ObservationalStudy(EventStudy):
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
         found = [
             weighted_balance({name: after for name, _, after in self.balance(warehouse, study) if after is not None}),
+            *self._spread(warehouse, study),
             self._overlap(warehouse, study),
             bracket(primary, by_method[DID]),
         ]
@@ -449,6 +450,10 @@ class ObservationalStudy(EventStudy):
         chosen = ", ".join(["*", *indicators])
         relation = f"(SELECT {chosen} FROM {study}.cohort JOIN {study}.outcomes USING (unit_id))"
         return hidden_causes(warehouse, relation, groups, primary, named=self.benchmark)
+
+    def _spread(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        names, x, treated, weight = self._weighed(warehouse, study)
+        return [] if weight is None else spread(names, x, treated, weight)
 
     def _scored(self, warehouse: Warehouse, study: str) -> tuple[Floats, NDArray[np.bool_]]:
         data = warehouse.arrays(
@@ -491,18 +496,24 @@ class ObservationalStudy(EventStudy):
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
         """Standardised mean differences before weighting and, once propensities exist, after it."""
         from causal_assets.estimators.balance import weighted_differences
+
+        names, x, treated, weight = self._weighed(warehouse, study)
+        before = weighted_differences(x, treated, np.ones(len(treated)))
+        if weight is None:
+            return [(name, float(b), None) for name, b in zip(names, before, strict=True)]
+        after = weighted_differences(x, treated, weight)
+        return [(n, float(b), float(a)) for n, b, a in zip(names, before, after, strict=True)]
+
+    def _weighed(self, warehouse: Warehouse, study: str) -> tuple[list[str], Floats, NDArray[np.bool_], Floats | None]:
+        """Names (k), covariates (n, k), treatment (n,) and, once propensities exist, weights (n,)."""
         from causal_assets.estimators.overlap import weights
 
         scored = "scores" in warehouse.tables(study)
         source = f"{study}.cohort" + (f" JOIN {study}.scores USING (unit_id)" if scored else "")
         wanted = f"treated, {_listed([*self.covariate_names, *self.attributes])}" + (", propensity" if scored else "")
         data = warehouse.arrays(f"SELECT {wanted} FROM {source} ORDER BY unit_id")
-        (names, x), treated = self._adjusted_for(data), data["treated"]
-        before = weighted_differences(x, treated, np.ones(len(treated)))
-        if not scored:
-            return [(name, float(b), None) for name, b in zip(names, before, strict=True)]
-        after = weighted_differences(x, treated, weights(data["propensity"], treated, self.estimand))
-        return [(n, float(b), float(a)) for n, b, a in zip(names, before, after, strict=True)]
+        weight = weights(data["propensity"], data["treated"], self.estimand) if scored else None
+        return *self._adjusted_for(data), data["treated"], weight
 
     def propensity(self, warehouse: Warehouse, study: str) -> reporting.Propensity | None:
         """Units per propensity bin and arm."""

@@ -1,13 +1,26 @@
-"""What a hidden cause would have to be to explain an adjusted answer away, from one grouped query; no rows."""
+"""Checks that all adjusted designs share: how alike the arms are spread, and what a hidden cause would have to be."""
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from causal_assets.designs.randomized import read_arms
 from causal_assets.estimators import sensitivity
-from causal_assets.estimators.inference import Refusal
+from causal_assets.estimators.inference import Floats, Refusal
 from causal_assets.types import Diagnostic, Estimate, Status
 from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.moments import arm_moments
+
+
+def spread(names: Sequence[str], x: Floats, treated: NDArray[np.bool_], weight: Floats) -> list[Diagnostic]:
+    """The check of variances, where a covariate has more than two values."""
+    from causal_assets.diagnostics.variance_ratio import variance_ratio
+    from causal_assets.estimators.balance import variance_ratios
+
+    before, after = (variance_ratios(x, treated, w) for w in (np.ones(len(treated)), weight))
+    ratios = {n: (float(b), float(a)) for n, b, a in zip(names, before, after, strict=True) if not np.isnan(a)}
+    return [variance_ratio(ratios)] if ratios else []
 
 
 def hidden_causes(
@@ -23,7 +36,7 @@ def hidden_causes(
 
     ``groups`` are the columns of each covariate; the benchmark is the one ``named``, else the strongest is told of and
     nothing graded. ``within`` is a
-    column inside whose values units are compared.
+    column inside whose values units are compared. One grouped query; no rows.
     """
     from causal_assets.diagnostics.e_value import e_value
     from causal_assets.diagnostics.robustness_value import robustness_value
