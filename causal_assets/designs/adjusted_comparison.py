@@ -103,7 +103,8 @@ class AdjustedComparison(AdjustedStudy):
     design: ClassVar[str] = "adjusted comparison"
     checks: ClassVar[tuple[str, ...]] = (
         "missing_pattern", "attrition", "balance", "variance_ratio", "overlap", "clipping", "left_out",
-        "sign_stability", "bracket", "co_intervention", "negative_control", "robustness_value", "e_value", *TABLE_CHECKS,
+        "sign_stability", "bracket", "co_intervention", "negative_control", "robustness_value", "e_value",
+        *TABLE_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "negative_exposures")
     estimate_fields: ClassVar[tuple[str, ...]] = (

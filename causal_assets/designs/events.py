@@ -12,13 +12,17 @@ from causal_assets.designs import reporting
 from causal_assets.designs.graph import MARTS, MOMENTS, TRUTH
 from causal_assets.designs.study import Losses, Study
 from causal_assets.protocol import TAKEN, EventProtocol
-from causal_assets.types import Diagnostic, Estimate
+from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import UnfitQueryErrors, Warehouse, literal
 from causal_assets.warehouse.queries.cohorts import cohort
 from causal_assets.warehouse.queries.filters import filter_columns, parse_filter
 from causal_assets.warehouse.queries.windows import Window, course_windows, covariate_windows, outcome_windows
+from causal_assets.warehouse.results import Finding
 
-SHARED_CHECKS = ("loss_bound", "specification_curve", "multiplicity", "power", "maturity", "data_loss", "retrospective", "deviations")
+SHARED_CHECKS = (
+    "novelty", "loss_bound", "specification_curve", "multiplicity", "power", "maturity", "data_loss", "retrospective",
+    "deviations",
+)  # fmt: skip
 
 
 class EventStudy(EventProtocol, Study):
@@ -232,6 +236,13 @@ class EventStudy(EventProtocol, Study):
             low = primary.low + min(least / primary.n_treated, -most / primary.n_control)
             worst = low, primary.high + max(most / primary.n_treated, -least / primary.n_control)
         return [loss_bound(primary, lost, worst, needed=self.decision.needed, what="one row (lost_row)")]
+
+    def novelty(self, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """Whether the primary effect changes with the time since assignment, from its course."""
+        from causal_assets.diagnostics.novelty import novelty
+
+        found = novelty([estimate for role, estimate in findings if role is Role.OVER_TIME])
+        return [found] if found else []
 
     def data_through(self, warehouse: Warehouse, study: str) -> str:  # noqa: ARG002
         """The last complete day of the study's source."""

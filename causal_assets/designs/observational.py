@@ -431,7 +431,7 @@ class ObservationalStudy(EventStudy):
         found.append(negative_control(controls))
         if self.specificity is not None:
             found.append(self._specificity(warehouse, study, findings, self.specificity))
-        found += self.loss_bound(warehouse, study, primary)
+        found += [*self.loss_bound(warehouse, study, primary), *self.novelty(findings)]
         return [*found, *self._hidden_causes(warehouse, study, primary)]
 
     def _hidden_causes(self, warehouse: Warehouse, study: str, primary: Estimate) -> list[Diagnostic]:

@@ -189,6 +189,7 @@ class RandomizedExperiment(EventStudy):
         return [
             skew(units, skewness, final=self.days_left(warehouse) == 0),
             *self.loss_bound(warehouse, study, primary),
+            *self.novelty(findings),
             *influence(
                 warehouse,
                 f"({self._primary_by_unit(warehouse, study)})",
