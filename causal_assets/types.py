@@ -25,6 +25,7 @@ class Role(StrEnum):
     NEGATIVE_CONTROL = "negative_control"
     ALTERNATIVE = "alternative"
     SPECIFICATION = "specification"
+    SUBGROUP = "subgroup"
     PLACEBO = "placebo"
 
 

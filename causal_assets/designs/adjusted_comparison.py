@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
+from causal_assets.designs import subgroups
 from causal_assets.designs.adjusters import Adjuster, Compared, Options, bounds_of, dummies
 from causal_assets.designs.adjustment import AdjustedStudy, Rows
 from causal_assets.designs.specifications import Specifications
@@ -104,9 +105,9 @@ class AdjustedComparison(AdjustedStudy):
     checks: ClassVar[tuple[str, ...]] = (
         "missing_pattern", "attrition", "balance", "variance_ratio", "overlap", "clipping", "left_out",
         "sign_stability", "bracket", "co_intervention", "negative_control", "robustness_value", "e_value",
-        *TABLE_CHECKS,
+        "subgroups", *TABLE_CHECKS,
     )  # fmt: skip
-    cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "negative_exposures")
+    cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "negative_exposures", "subgroups")
     estimate_fields: ClassVar[tuple[str, ...]] = (
         "estimand", "method", "propensity_model", "calibration", "outcome_model", "cross_fit", "errors", "clip", "trim",
         "neighbours", "replacement", "caliper", "exact", "bias_adjusted", "strata", "modifiers", "calibrated",
@@ -131,6 +132,7 @@ class AdjustedComparison(AdjustedStudy):
     strata: Annotated[int, Field(ge=2)] | None = None  # 5
     modifiers: list[str] | None = None  # along which the effect may vary: all covariates; [] for one effect
     negative_exposures: Annotated[list[str], Field(default_factory=list)]
+    subgroups: Annotated[list[str], Field(default_factory=list)]  # columns known before, whose values part the units
     calibrated: bool = False
     specifications: Specifications | None = None  # other choices as good as these; each is fitted anew
     seed: int = 0
@@ -181,6 +183,8 @@ class AdjustedComparison(AdjustedStudy):
                 raise ValueError(f"{field}: {unknown} are no covariates; allowed are {self.covariates}")
         if self.specifications is not None:
             self._require_known(self.specifications)
+        if self.subgroups and (self.exact or self.modifiers or self.columns.cluster):
+            raise ValueError("subgroups: not together with exact, modifiers or columns.cluster")
         learned_from = len(self.negative_exposures) + sum(o.role == "negative_control" for o in self.outcomes)
         if self.calibrated and learned_from < FEWEST_TO_CALIBRATE:
             raise ValueError(
@@ -209,7 +213,8 @@ class AdjustedComparison(AdjustedStudy):
     def roles(self) -> dict[str, str]:
         """Columns by role."""
         exposures = {f"negative_exposure_{k}": column for k, column in enumerate(self.negative_exposures)}
-        return self.columns.model_dump(exclude_none=True) | exposures
+        parts = {f"subgroup_{k}": column for k, column in enumerate(self.subgroups)}
+        return self.columns.model_dump(exclude_none=True) | exposures | parts
 
     @property
     def flags(self) -> list[str]:
@@ -283,6 +288,8 @@ class AdjustedComparison(AdjustedStudy):
                 self.keep_scores(warehouse, study, rows["_row"], found.propensity, found.weight)
                 findings += [(Role.ALTERNATIVE, e) for e in self._beside(data, rows)]
                 findings += [(Role.SPECIFICATION, e) for e in self._specified(rows, data)]
+                parts = {c: self._by_part(study, rows, data, k) for k, c in enumerate(self.subgroups)}
+                findings += subgroups.findings(parts, level=self.level)
                 for k, column in enumerate(self.negative_exposures):
                     other = self._compared(rows, self._of_exposure(column), f"negative_exposure_{k}")
                     findings.append((Role.NEGATIVE_CONTROL, adjuster.by(self.method, other, self.estimand).estimate))
@@ -315,6 +322,21 @@ class AdjustedComparison(AdjustedStudy):
             except ValueError:
                 continue
         return [*found, *self._did(data, rows)]
+
+    def _by_part(self, study: str, rows: Rows, data: Compared, place: int) -> dict[str, Estimate]:
+        """The effect by the study's method in each part of a column that is large enough, its nuisances its own."""
+        part = rows[f"subgroup_{place}"].astype(str)
+        values = np.unique(part).tolist()
+        subgroups.require_few(study, self.subgroups[place], values)
+        found = {}
+        for value in values:
+            own = part == value
+            treated = int(data.treated[own].sum())
+            if subgroups.large_enough(int(own.sum()) - treated, treated):
+                varying = np.flatnonzero(np.ptp(data.x[own], axis=0) > 0).tolist()
+                chosen = data.select(own, varying)
+                found[value] = Adjuster(self.options).by(self.method, chosen, self.estimand).estimate
+        return found
 
     def _specified(self, rows: Rows, data: Compared) -> list[Estimate]:
         """The primary outcome under every combination of the choices declared; rows again, for methods read them."""

@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
+from causal_assets.designs import subgroups
 from causal_assets.designs.analysis import CONCURRENT, Analysis, Compared, arm_number, moments
 from causal_assets.designs.experiment_fields import (
     MEANS,
@@ -56,9 +57,9 @@ class Experiment(TableStudy):
     randomised: ClassVar[bool] = True
     checks: ClassVar[tuple[str, ...]] = (
         "srm", "srm_analysed", "balance", "missing_pattern", "attrition", "loss_bound", "skew",
-        "outlier_influence",         "negative_control", "posterior", *TABLE_CHECKS,
+        "outlier_influence",         "negative_control", "posterior", "subgroups", *TABLE_CHECKS,
     )  # fmt: skip
-    cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "other_arms")
+    cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "other_arms", "subgroups")
     estimate_fields: ClassVar[tuple[str, ...]] = (
         "cupac", "errors", "correction", "monitoring", "inference", "prior", "missing", "other_experiment", "draws",
         "seed",
@@ -78,6 +79,7 @@ class Experiment(TableStudy):
     prior: Prior | None = None
     missing: Range | None = None
     other_experiment: Arms | None = None
+    subgroups: Annotated[list[str], Field(default_factory=list)]  # columns known before, whose values part the units
     draws: Annotated[int, Field(gt=0)] = 9_999
     seed: int = 0
 
@@ -91,7 +93,7 @@ class Experiment(TableStudy):
             name
             for name in (
                 "covariates", "other_arms", "planned_shares", "cupac", "correction", "monitoring", "prior", "missing",
-                "other_experiment",
+                "other_experiment", "subgroups",
             )
             if getattr(self, name)
         }  # fmt: skip
@@ -153,7 +155,8 @@ class Experiment(TableStudy):
     @property
     def roles(self) -> dict[str, str]:
         """Columns by role."""
-        return self.columns.model_dump(exclude_none=True)
+        parts = {f"subgroup_{k}": column for k, column in enumerate(self.subgroups)}
+        return self.columns.model_dump(exclude_none=True) | parts
 
     @property
     def condition(self) -> str:
@@ -337,11 +340,28 @@ class Experiment(TableStudy):
             other = arm_number("other_arm", (self.other_experiment.control, self.other_experiment.treatment))
             findings.append((Role.SECONDARY, data.interaction(other, self.level)))
         findings += self._specified(data)
+        findings += subgroups.findings(
+            {c: self._by_part(data, k) for k, c in enumerate(self.subgroups)}, level=self.level
+        )
         beside = [*posteriors[:1], *beside]
         assigned, observed = self._rows_by_arm(data)
         if self.missing and observed[:2] != assigned[:2]:
             beside += data.bounds(assigned, self.missing.lowest, self.missing.highest, self.level)
         return [*findings, *((Role.ALTERNATIVE, estimate) for estimate in beside)]
+
+    def _by_part(self, data: Compared, place: int) -> dict[str, Estimate]:
+        """The difference in means in each part of a column that is large enough, unadjusted, from moments."""
+        from causal_assets.estimators.randomized import difference_in_means
+
+        cells = data.cells(["_y"], ["_arm", f"CAST(subgroup_{place} AS VARCHAR)"])
+        values = sorted({value for _, value in cells})
+        subgroups.require_few(data.study, self.subgroups[place], values)
+        arms = {value: (cells.get((0, value)), cells.get((1, value))) for value in values}
+        return {
+            value: difference_in_means(control, treated, outcome=data.outcome.name, level=self.level)
+            for value, (control, treated) in arms.items()
+            if control and treated and subgroups.large_enough(control.n, treated.n)
+        }
 
     def _specified(self, data: Compared) -> list[Finding]:
         """The primary mean under other covariates and caps, from moments; where rows are units that nobody monitors."""

@@ -27,6 +27,10 @@ CLASHES: dict[str, tuple[str, ...]] = {
     ),
     "inference: randomization": ("columns.triggered", "cupac", "monitoring", "prior", "errors: hc2"),
     "cupac": ("errors: hc2",),
+    "subgroups": (
+        "columns.cluster", "columns.stratum", "columns.triggered", "columns.count", "monitoring",
+        "inference: randomization",
+    ),
 }  # fmt: skip
 # Fields that need others.
 NEEDS = {
@@ -49,6 +53,7 @@ KINDS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     "monitoring": (MEANS | {"ratio"}, ("primary", "guardrail")),
     "prior": (MEANS | {"ratio"}, ("primary",)),
     "missing": (MEANS | {"proportion"}, ("primary",)),
+    "subgroups": (MEANS, ("primary",)),
 }
 
 

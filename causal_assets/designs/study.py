@@ -14,7 +14,7 @@ import numpy as np
 
 from causal_assets.component import YamlComponent, yaml_file
 from causal_assets.decision import Profit
-from causal_assets.designs import reporting, specifications
+from causal_assets.designs import reporting, specifications, subgroups
 from causal_assets.designs.graph import StudyGraph
 from causal_assets.memo.facts import Identification
 from causal_assets.protocol import KEYWORDS, NAME, Measure, Protocol, hash_of
@@ -239,7 +239,13 @@ class Study(Protocol, YamlComponent):
         checked = self.diagnostics(warehouse, study, findings)
         if specified := specifications.of(findings):
             checked.append(specification_curve(primary, specified))
-        return [*checked, *_counted_together(findings), power(primary, self.plausible_effect), *found]
+        return [
+            *checked,
+            *_counted_together(findings),
+            *subgroups.differences(findings),
+            power(primary, self.plausible_effect),
+            *found,
+        ]
 
 
 def _counted_together(findings: Sequence[Finding]) -> list[Diagnostic]:
