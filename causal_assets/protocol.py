@@ -137,6 +137,24 @@ class Rule(dg.Model, dg.Resolvable):
     cost_per_unit: Annotated[Finite, Field(ge=0)] = 0.0
     minimum_profit: Finite = 0.0
 
+    @property
+    def needed(self) -> float:
+        """The effect from which on the intervention is worth its cost; 0 where the outcome has no value."""
+        return (self.minimum_profit + self.cost_per_unit) / self.value_per_outcome if self.value_per_outcome else 0.0
+
+
+class Range(dg.Model, dg.Resolvable):
+    """The lowest and the highest value that something unknown could have had, by the protocol."""
+
+    lowest: Finite
+    highest: Finite
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> "Range":
+        if not self.lowest < self.highest:
+            raise ValueError(f"lowest must be below highest, got {self.lowest} and {self.highest}")
+        return self
+
 
 class Arms(dg.Model, dg.Resolvable):
     """The two arms and the share of units planned for treatment."""
@@ -201,6 +219,7 @@ class EventProtocol(Protocol):
     arms: Arms
     outcomes: Annotated[list[Outcome], Field(min_length=1)]
     covariates: Annotated[list[Covariate], Field(default_factory=list)]
+    lost_row: Range | None = None  # what one lost row of events could have added to the primary outcome
 
     @property
     def measures(self) -> Sequence[Measure]:

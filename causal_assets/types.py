@@ -24,6 +24,8 @@ class Role(StrEnum):
     OVER_TIME = "over_time"
     NEGATIVE_CONTROL = "negative_control"
     ALTERNATIVE = "alternative"
+    SPECIFICATION = "specification"
+    SUBGROUP = "subgroup"
     PLACEBO = "placebo"
 
 

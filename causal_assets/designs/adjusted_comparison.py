@@ -5,6 +5,7 @@ Which method takes which estimand and option is written in ``ESTIMANDS`` and ``O
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Annotated, ClassVar, Literal, Self
 
 import dagster as dg
@@ -12,8 +13,10 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
+from causal_assets.designs import subgroups
 from causal_assets.designs.adjusters import Adjuster, Compared, Options, bounds_of, dummies
 from causal_assets.designs.adjustment import AdjustedStudy, Rows
+from causal_assets.designs.specifications import Specifications
 from causal_assets.designs.table import TABLE_CHECKS
 from causal_assets.estimators.propensity import CLIP
 from causal_assets.protocol import Finite
@@ -100,13 +103,15 @@ class AdjustedComparison(AdjustedStudy):
 
     design: ClassVar[str] = "adjusted comparison"
     checks: ClassVar[tuple[str, ...]] = (
-        "balance", "overlap", "clipping", "left_out", "sign_stability", "bracket", "co_intervention",
-        "negative_control", *TABLE_CHECKS,
+        "missing_pattern", "attrition", "balance", "variance_ratio", "overlap", "clipping", "left_out",
+        "sign_stability", "bracket", "co_intervention", "negative_control", "robustness_value", "e_value",
+        "subgroups", *TABLE_CHECKS,
     )  # fmt: skip
-    cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "negative_exposures")
+    cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "negative_exposures", "subgroups")
     estimate_fields: ClassVar[tuple[str, ...]] = (
         "estimand", "method", "propensity_model", "calibration", "outcome_model", "cross_fit", "errors", "clip", "trim",
-        "neighbours", "replacement", "caliper", "exact", "bias_adjusted", "strata", "modifiers", "calibrated", "seed",
+        "neighbours", "replacement", "caliper", "exact", "bias_adjusted", "strata", "modifiers", "calibrated",
+        "specifications", "seed",
     )  # fmt: skip
 
     columns: ComparisonColumns
@@ -127,7 +132,9 @@ class AdjustedComparison(AdjustedStudy):
     strata: Annotated[int, Field(ge=2)] | None = None  # 5
     modifiers: list[str] | None = None  # along which the effect may vary: all covariates; [] for one effect
     negative_exposures: Annotated[list[str], Field(default_factory=list)]
+    subgroups: Annotated[list[str], Field(default_factory=list)]  # columns known before, whose values part the units
     calibrated: bool = False
+    specifications: Specifications | None = None  # other choices as good as these; each is fitted anew
     seed: int = 0
 
     # --- which fields go together ---------------------------------------------------------------------------------
@@ -174,6 +181,10 @@ class AdjustedComparison(AdjustedStudy):
         for field in ("exact", "modifiers"):
             if unknown := sorted(set(getattr(self, field) or []) - set(self.covariates)):
                 raise ValueError(f"{field}: {unknown} are no covariates; allowed are {self.covariates}")
+        if self.specifications is not None:
+            self._require_known(self.specifications)
+        if self.subgroups and (self.exact or self.modifiers or self.columns.cluster):
+            raise ValueError("subgroups: not together with exact, modifiers or columns.cluster")
         learned_from = len(self.negative_exposures) + sum(o.role == "negative_control" for o in self.outcomes)
         if self.calibrated and learned_from < FEWEST_TO_CALIBRATE:
             raise ValueError(
@@ -181,6 +192,18 @@ class AdjustedComparison(AdjustedStudy):
                 f"unit, got {learned_from}"
             )
         return self
+
+    def _require_known(self, declared: Specifications) -> None:
+        named = {name for covariates in declared.covariates for name in covariates}
+        allowed = [method for method in ESTIMANDS if self.estimand in ESTIMANDS[method]]
+        for field, given, known in (
+            ("covariates", named, self.covariates),
+            ("methods", declared.methods, allowed),
+        ):
+            if unknown := sorted(set(given) - set(known)):
+                raise ValueError(f"specifications.{field}: {unknown} are not the study's; allowed are {known}")
+        if declared.covariates and (self.exact or self.modifiers):
+            raise ValueError("specifications.covariates: not together with exact or modifiers, which name covariates")
 
     @property
     def _regression(self) -> Literal["ridge", "boosting"]:
@@ -190,7 +213,8 @@ class AdjustedComparison(AdjustedStudy):
     def roles(self) -> dict[str, str]:
         """Columns by role."""
         exposures = {f"negative_exposure_{k}": column for k, column in enumerate(self.negative_exposures)}
-        return self.columns.model_dump(exclude_none=True) | exposures
+        parts = {f"subgroup_{k}": column for k, column in enumerate(self.subgroups)}
+        return self.columns.model_dump(exclude_none=True) | exposures | parts
 
     @property
     def flags(self) -> list[str]:
@@ -263,6 +287,9 @@ class AdjustedComparison(AdjustedStudy):
             if outcome.role == "primary":
                 self.keep_scores(warehouse, study, rows["_row"], found.propensity, found.weight)
                 findings += [(Role.ALTERNATIVE, e) for e in self._beside(data, rows)]
+                findings += [(Role.SPECIFICATION, e) for e in self._specified(rows, data)]
+                parts = {c: self._by_part(study, rows, data, k) for k, c in enumerate(self.subgroups)}
+                findings += subgroups.findings(parts, level=self.level)
                 for k, column in enumerate(self.negative_exposures):
                     other = self._compared(rows, self._of_exposure(column), f"negative_exposure_{k}")
                     findings.append((Role.NEGATIVE_CONTROL, adjuster.by(self.method, other, self.estimand).estimate))
@@ -295,6 +322,40 @@ class AdjustedComparison(AdjustedStudy):
             except ValueError:
                 continue
         return [*found, *self._did(data, rows)]
+
+    def _by_part(self, study: str, rows: Rows, data: Compared, place: int) -> dict[str, Estimate]:
+        """The effect by the study's method in each part of a column that is large enough, its nuisances its own."""
+        part = rows[f"subgroup_{place}"].astype(str)
+        values = np.unique(part).tolist()
+        subgroups.require_few(study, self.subgroups[place], values)
+        found = {}
+        for value in values:
+            own = part == value
+            treated = int(data.treated[own].sum())
+            if subgroups.large_enough(int(own.sum()) - treated, treated):
+                varying = np.flatnonzero(np.ptp(data.x[own], axis=0) > 0).tolist()
+                chosen = data.select(own, varying)
+                found[value] = Adjuster(self.options).by(self.method, chosen, self.estimand).estimate
+        return found
+
+    def _specified(self, rows: Rows, data: Compared) -> list[Estimate]:
+        """The primary outcome under every combination of the choices declared; rows again, for methods read them."""
+        if self.specifications is None:
+            return []
+        names, declared = self.covariate_matrix(rows)[0], self.specifications
+        chance = np.random.default_rng(self.seed).random(len(data.y))
+        found = []
+        for covariates, method, trim, fraction in product(
+            declared.covariates or [self.covariates],
+            declared.methods or [self.method],
+            declared.trims or [self.trim or 0.0],
+            declared.fractions or [1.0],
+        ):
+            chosen = data.select(chance <= fraction, dummies(names, covariates))
+            trimmed = Adjuster(replace(self.options, trim=trim if method in OPTIONS["trim"] else 0.0))
+            words = f"{method}, {' + '.join(covariates)}, trimmed at {trim:g}, {fraction:.0%} of the units"
+            found.append(replace(trimmed.by(method, chosen, self.estimand).estimate, method=words))
+        return found
 
     def _answers(self, method: str) -> bool:
         asked = "ATT" if self.estimand == "matched" else self.estimand
@@ -339,17 +400,18 @@ class AdjustedComparison(AdjustedStudy):
         return self.method != "standardization"
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Whether the arms differ in what else they got."""
+        """Gaps by arm, and whether the arms differ in what else they got."""
         from causal_assets.diagnostics.co_intervention import co_intervention
 
+        found = super().cohort_diagnostics(warehouse, study)
         if self.columns.co_intervention is None:
-            return []
+            return found
         rows = warehouse.rows(
             f"SELECT treated, count(*) AS n, count(*) FILTER (CAST(co_intervention AS DOUBLE) = 1) AS other "
             f"FROM {study}.cohort GROUP BY treated"
         )
         by_arm = {row["treated"]: (row["other"], row["n"]) for row in rows}
-        return [co_intervention(*by_arm[True], *by_arm[False])]
+        return [*found, co_intervention(*by_arm[True], *by_arm[False])]
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
         """Balance, overlap, what the propensity's bounds decide, who is left out, and other ways to the same answer."""

@@ -1,6 +1,7 @@
 """The methods of an adjusted comparison: rows of one outcome in, an estimate and the weights it stands on out."""
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,12 @@ class Compared:
     cluster: NDArray[np.generic] | None = None
     exact: Floats | None = None
     modifiers: list[int] | None = None
+
+    def select(self, kept: NDArray[np.bool_], columns: list[int]) -> Self:
+        """The rows kept (n,), with these columns of the covariates."""
+        some = {name: getattr(self, name)[kept] for name in ("treated", "y", "unit")}
+        others = {name: v[kept] for name in ("cluster", "exact") if (v := getattr(self, name)) is not None}
+        return replace(self, x=self.x[kept][:, columns], **some, **others)
 
     def naive(self) -> Estimate:
         """The difference in means: no population's effect."""

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from causal_assets.designs import reporting
+from causal_assets.designs.adjusted_checks import hidden_causes, spread
 from causal_assets.designs.observational import PROPENSITY_BINS
-from causal_assets.designs.table import TableStudy
+from causal_assets.designs.table import TableStudy, columns_of
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.tables import is_arm, numbered
 from causal_assets.warehouse.results import Finding
@@ -45,8 +47,11 @@ class AdjustedStudy(TableStudy):
 
     identification: ClassVar[Identification] = BY_ADJUSTMENT
     randomised: ClassVar[bool] = False
+    evidence_fields: ClassVar[tuple[str, ...]] = ("benchmark",)
+    within: ClassVar[str | None] = None  # the role inside whose values units are compared
 
     arms: Arms | None = None
+    benchmark: str | None = None  # the covariate beside which a hidden cause is imagined; the strongest of all
 
     @model_validator(mode="after")
     def _there_is_something_to_adjust_for(self) -> "AdjustedStudy":
@@ -54,6 +59,8 @@ class AdjustedStudy(TableStudy):
             raise ValueError(
                 "covariates: at least one is needed, got none; without any, the difference is the naive one"
             )
+        if self.benchmark is not None and self.benchmark not in self.covariates:
+            raise ValueError(f"benchmark: {self.benchmark!r} is no covariate; allowed are {self.covariates}")
         return self
 
     @property
@@ -118,17 +125,21 @@ class AdjustedStudy(TableStudy):
         """Standardised mean differences before adjustment and, once there are weights, after it."""
         from causal_assets.estimators.balance import weighted_differences
 
+        names, x, treated, weight = self._weighed(warehouse, study)
+        before = weighted_differences(x, treated, np.ones(len(treated))).tolist()
+        if weight is None:
+            return [(name, b, None) for name, b in zip(names, before, strict=True)]
+        return list(zip(names, before, weighted_differences(x, treated, weight).tolist(), strict=True))
+
+    def _weighed(self, warehouse: Warehouse, study: str) -> tuple[list[str], Floats, NDArray[np.bool_], Floats | None]:
+        """Names (k), covariates (n, k), treatment (n,) and, where the answer compares weighted rows, weights (n,)."""
         names = self.adjusted_for(warehouse, study)
         scored = "scores" in warehouse.tables(study)
         source = f"{study}.cohort" + (f" JOIN {study}.scores USING (_row)" if scored else "")
         wanted = ", ".join(["treated", *map(identifier, names), *(["weight"] if scored else [])])
         data = warehouse.arrays(f"SELECT {wanted} FROM {source} ORDER BY _row")
-        x, treated = np.stack([data[name] for name in names], axis=1), data["treated"]
-        before = weighted_differences(x, treated, np.ones(len(treated))).tolist()
-        if not scored or not self.adjusts_by_weights:
-            return [(name, b, None) for name, b in zip(names, before, strict=True)]
-        after = weighted_differences(x, treated, data["weight"]).tolist()
-        return list(zip(names, before, after, strict=True))
+        weight = data["weight"] if scored and self.adjusts_by_weights else None
+        return names, np.stack([data[name] for name in names], axis=1), data["treated"], weight
 
     @property
     def adjusts_by_weights(self) -> bool:
@@ -146,8 +157,12 @@ class AdjustedStudy(TableStudy):
         )
         return edges.tolist(), treated, control
 
+    def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """Gaps by arm."""
+        return self.gaps_by_arm(warehouse, study)
+
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """Balance after adjustment, overlap, and what moves that the treatment cannot move."""
+        """Balance after adjustment, overlap, what moves that the treatment cannot move, and hidden causes."""
         from causal_assets.diagnostics.balance import weighted_balance
         from causal_assets.diagnostics.negative_control import negative_control
         from causal_assets.diagnostics.overlap import overlap
@@ -159,8 +174,38 @@ class AdjustedStudy(TableStudy):
         found = [overlap(data["propensity"][treated], effective, int((~treated).sum()))]
         after = {name: value for name, _, value in self.balance(warehouse, study) if value is not None}
         if after:
-            found.append(weighted_balance(after))
-        return [*found, negative_control(self.controls(findings))]
+            found += [weighted_balance(after), *self._spread(warehouse, study)]
+        if (lost := self._lost(warehouse, study)) is not None:
+            found.append(lost)
+        return [*found, negative_control(self.controls(findings)), *self._hidden_causes(warehouse, study, findings)]
+
+    def _spread(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        names, x, treated, weight = self._weighed(warehouse, study)
+        return [] if weight is None else spread(names, x, treated, weight)
+
+    def _lost(self, warehouse: Warehouse, study: str) -> Diagnostic | None:
+        from causal_assets.diagnostics.attrition import attrition
+
+        rows = warehouse.rows(
+            f"SELECT treated, count(*) AS assigned, count({identifier(self.primary.name)}) AS observed "
+            f"FROM {study}.cohort JOIN {study}.outcomes USING (_row) GROUP BY treated"
+        )
+        arm = dict(zip((False, True), self.arm_names, strict=True))
+        observed, assigned = ({arm[row["treated"]]: row[n] for row in rows} for n in ("observed", "assigned"))
+        return None if observed == assigned else attrition(observed, assigned, randomised=False)
+
+    def _hidden_causes(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        primary = results.primary(findings)
+        assert primary is not None  # the graph asks for diagnostics of an estimate only
+        columns = self.adjusted_for(warehouse, study)
+        return hidden_causes(
+            warehouse,
+            f"(FROM {study}.cohort JOIN {study}.outcomes USING (_row))",
+            {name: columns_of(name, columns) for name in self.covariates},
+            primary,
+            named=self.benchmark,
+            within=self.within,
+        )
 
     def controls(self, findings: Sequence[Finding]) -> list[Estimate]:
         """Effects that are zero if the covariates are enough."""

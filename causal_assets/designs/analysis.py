@@ -7,7 +7,7 @@ quantiles, learned covariates, HC2 errors, randomisation tests and Lee bounds re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 import numpy as np
@@ -89,6 +89,11 @@ class Compared:
             return self.outcome.cap
         name = identifier(self.outcome.name)
         return self.warehouse.scalar(f"SELECT quantile_disc({name}, {self.outcome.cap_quantile!r}) FROM {self._known}")
+
+    def capped(self, quantile: float) -> Self:
+        """The same outcome cut off at a quantile of all arms together."""
+        capped = self.outcome.model_copy(update={"kind": "capped_mean", "cap_quantile": quantile})
+        return replace(self, outcome=capped, _read={})
 
     @property
     def estimand(self) -> str:

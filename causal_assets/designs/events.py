@@ -12,13 +12,17 @@ from causal_assets.designs import reporting
 from causal_assets.designs.graph import MARTS, MOMENTS, TRUTH
 from causal_assets.designs.study import Losses, Study
 from causal_assets.protocol import TAKEN, EventProtocol
-from causal_assets.types import Diagnostic
+from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import UnfitQueryErrors, Warehouse, literal
 from causal_assets.warehouse.queries.cohorts import cohort
 from causal_assets.warehouse.queries.filters import filter_columns, parse_filter
 from causal_assets.warehouse.queries.windows import Window, course_windows, covariate_windows, outcome_windows
+from causal_assets.warehouse.results import Finding
 
-SHARED_CHECKS = ("power", "maturity", "data_loss", "retrospective", "deviations")
+SHARED_CHECKS = (
+    "novelty", "loss_bound", "specification_curve", "multiplicity", "power", "maturity", "data_loss", "retrospective",
+    "deviations",
+)  # fmt: skip
 
 
 class EventStudy(EventProtocol, Study):
@@ -110,7 +114,7 @@ class EventStudy(EventProtocol, Study):
             "cohort": self.cohort_fields,
             "outcomes": ("outcomes",),
             "estimate": ("level", "estimand", *self.estimate_fields),
-            "evidence": ("plausible_effect", *self.evidence_fields),
+            "evidence": ("plausible_effect", "lost_row", *self.evidence_fields),
             "decision": ("decision",),
         }
 
@@ -218,6 +222,27 @@ class EventStudy(EventProtocol, Study):
         """Rows of the source that were set aside; machines are listed, but no outcome is lost with them."""
         lost, rows_in = reporting.losses(warehouse, self.source)
         return Losses(tuple(lost), sum(rows for reason, rows in lost if reason != reporting.BOTS), rows_in)
+
+    def loss_bound(self, warehouse: Warehouse, study: str, primary: Estimate) -> list[Diagnostic]:
+        """What lost rows could do to the answer if all of them belonged to the treated, or all to the controls."""
+        from causal_assets.diagnostics.loss_bound import loss_bound
+
+        lost = self.losses(warehouse, study).counted
+        if not lost:
+            return []
+        worst = None
+        if self.lost_row is not None:
+            least, most = lost * min(self.lost_row.lowest, 0.0), lost * max(self.lost_row.highest, 0.0)
+            low = primary.low + min(least / primary.n_treated, -most / primary.n_control)
+            worst = low, primary.high + max(most / primary.n_treated, -least / primary.n_control)
+        return [loss_bound(primary, lost, worst, needed=self.decision.needed, what="one row (lost_row)")]
+
+    def novelty(self, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """Whether the primary effect changes with the time since assignment, from its course."""
+        from causal_assets.diagnostics.novelty import novelty
+
+        found = novelty([estimate for role, estimate in findings if role is Role.OVER_TIME])
+        return [found] if found else []
 
     def data_through(self, warehouse: Warehouse, study: str) -> str:  # noqa: ARG002
         """The last complete day of the study's source."""

@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
+from causal_assets.designs import subgroups
 from causal_assets.designs.analysis import CONCURRENT, Analysis, Compared, arm_number, moments
 from causal_assets.designs.experiment_fields import (
     MEANS,
@@ -20,16 +21,18 @@ from causal_assets.designs.experiment_fields import (
     Metric,
     Monitoring,
     Prior,
-    Range,
     require_fit,
 )
 from causal_assets.designs.randomized import BY_CHANCE
-from causal_assets.designs.table import TABLE_CHECKS, TableStudy
+from causal_assets.designs.specifications import MOST, covariate_sets, of_moments
+from causal_assets.designs.table import TABLE_CHECKS, TableStudy, columns_of
 from causal_assets.estimators.bayes import Posterior
+from causal_assets.estimators.bounds import MANSKI
 from causal_assets.estimators.moments import Moments
 from causal_assets.memo.facts import Identification
-from causal_assets.protocol import Arm, Arms
+from causal_assets.protocol import Arm, Arms, Range
 from causal_assets.types import Diagnostic, Estimate, Role, Status
+from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries.filters import filter_columns
 from causal_assets.warehouse.queries.tables import is_arm, numbered
@@ -37,6 +40,8 @@ from causal_assets.warehouse.results import Finding
 
 # The omnibus test of balance is a large-sample one: with fewer units per covariate in an arm it cries wolf.
 LEAST_PER_COVARIATE = 30
+# Quantiles of all arms together at which the primary outcome is cut off beside the raw one.
+CAPS = (0.999, 0.99)
 
 
 @dg.scaffold_with(TemplateScaffolder)
@@ -51,9 +56,10 @@ class Experiment(TableStudy):
     identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
     checks: ClassVar[tuple[str, ...]] = (
-        "srm", "srm_analysed", "balance", "attrition", "skew", "negative_control", "posterior", *TABLE_CHECKS,
+        "srm", "srm_analysed", "balance", "missing_pattern", "attrition", "loss_bound", "skew",
+        "outlier_influence",         "negative_control", "posterior", "subgroups", *TABLE_CHECKS,
     )  # fmt: skip
-    cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "other_arms")
+    cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "other_arms", "subgroups")
     estimate_fields: ClassVar[tuple[str, ...]] = (
         "cupac", "errors", "correction", "monitoring", "inference", "prior", "missing", "other_experiment", "draws",
         "seed",
@@ -73,6 +79,7 @@ class Experiment(TableStudy):
     prior: Prior | None = None
     missing: Range | None = None
     other_experiment: Arms | None = None
+    subgroups: Annotated[list[str], Field(default_factory=list)]  # columns known before, whose values part the units
     draws: Annotated[int, Field(gt=0)] = 9_999
     seed: int = 0
 
@@ -86,7 +93,7 @@ class Experiment(TableStudy):
             name
             for name in (
                 "covariates", "other_arms", "planned_shares", "cupac", "correction", "monitoring", "prior", "missing",
-                "other_experiment",
+                "other_experiment", "subgroups",
             )
             if getattr(self, name)
         }  # fmt: skip
@@ -148,7 +155,8 @@ class Experiment(TableStudy):
     @property
     def roles(self) -> dict[str, str]:
         """Columns by role."""
-        return self.columns.model_dump(exclude_none=True)
+        parts = {f"subgroup_{k}": column for k, column in enumerate(self.subgroups)}
+        return self.columns.model_dump(exclude_none=True) | parts
 
     @property
     def condition(self) -> str:
@@ -331,11 +339,46 @@ class Experiment(TableStudy):
         if self.other_experiment:
             other = arm_number("other_arm", (self.other_experiment.control, self.other_experiment.treatment))
             findings.append((Role.SECONDARY, data.interaction(other, self.level)))
+        findings += self._specified(data)
+        findings += subgroups.findings(
+            {c: self._by_part(data, k) for k, c in enumerate(self.subgroups)}, level=self.level
+        )
         beside = [*posteriors[:1], *beside]
         assigned, observed = self._rows_by_arm(data)
         if self.missing and observed[:2] != assigned[:2]:
             beside += data.bounds(assigned, self.missing.lowest, self.missing.highest, self.level)
         return [*findings, *((Role.ALTERNATIVE, estimate) for estimate in beside)]
+
+    def _by_part(self, data: Compared, place: int) -> dict[str, Estimate]:
+        """The difference in means in each part of a column that is large enough, unadjusted, from moments."""
+        from causal_assets.estimators.randomized import difference_in_means
+
+        cells = data.cells(["_y"], ["_arm", f"CAST(subgroup_{place} AS VARCHAR)"])
+        values = sorted({value for _, value in cells})
+        subgroups.require_few(data.study, self.subgroups[place], values)
+        arms = {value: (cells.get((0, value)), cells.get((1, value))) for value in values}
+        return {
+            value: difference_in_means(control, treated, outcome=data.outcome.name, level=self.level)
+            for value, (control, treated) in arms.items()
+            if control and treated and subgroups.large_enough(control.n, treated.n)
+        }
+
+    def _specified(self, data: Compared) -> list[Finding]:
+        """The primary mean under other covariates and caps, from moments; where rows are units that nobody monitors."""
+        if not self._plain(data):
+            return []
+        columns = self.adjusted_for(data.warehouse, data.study)
+        names = ["_y", *columns]
+        groups = {name: [names.index(c) for c in columns_of(name, columns)] for name in self.covariates}
+        found = of_moments(
+            *data.pair(data.cells(names), 1), covariate_sets(groups), outcome=data.outcome.name, level=self.level
+        )
+        for quantile in CAPS:
+            capped = data.capped(quantile)
+            cells = capped.pair(capped.cells(names), 1)
+            cap = f", capped at the {quantile:.1%} quantile"
+            found += of_moments(*cells, covariate_sets(groups), outcome=data.outcome.name, level=self.level, cap=cap)
+        return found[:MOST]
 
     # --- its evidence ---------------------------------------------------------------------------------------------
 
@@ -367,12 +410,14 @@ class Experiment(TableStudy):
         return [(name, float(value), None) for name, value in zip(names, differences, strict=True)]
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Sample ratio of what was assigned, and balance of the covariates where units are enough for its test."""
+        """Sample ratio of what was assigned, gaps by arm, and balance where units are enough for its test."""
         from causal_assets.diagnostics.balance import randomized_balance
         from causal_assets.diagnostics.srm import srm
         from causal_assets.estimators.balance import omnibus
 
         found = [srm(self.arm_counts(warehouse, study), self._planned())]
+        if not self.columns.cluster:  # rows of one cluster lack a covariate together: no test of rows
+            found += self.gaps_by_arm(warehouse, study)
         if self.covariates:
             names, control, treated = self._before(warehouse, study)
             if min(control.n, treated.n) >= LEAST_PER_COVARIATE * len(names):
@@ -399,13 +444,42 @@ class Experiment(TableStudy):
         from causal_assets.diagnostics.negative_control import negative_control
 
         data = self._compared(warehouse, study, self.primary)
+        bounds = [e for role, e in findings if role is Role.ALTERNATIVE and e.method.startswith(MANSKI)]
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
-        found = [*self._lost(data), *self._skewed(data)]
+        found = [*self._lost(data), *self._skewed(data), *self._influence(data)]
+        assigned, observed = self._rows_by_arm(data)
+        if observed[:2] != assigned[:2]:
+            found.append(self._loss_bound(findings, sum(assigned[:2]) - sum(observed[:2]), bounds))
         if controls:
             found.append(negative_control(controls))
         if self.prior and (posterior := self._posterior(self._analysis(data, 1)(self.level))):
             found.append(in_words(posterior, self.unit))
         return found
+
+    def _loss_bound(self, findings: Sequence[Finding], lost: int, bounds: Sequence[Estimate]) -> Diagnostic:
+        from causal_assets.diagnostics.loss_bound import loss_bound
+
+        primary = results.primary(findings)
+        assert primary is not None  # the graph asks for diagnostics of an estimate only
+        # Bounds are of the unadjusted means, so that their interval may end inside the adjusted one's.
+        worst = [(min(e.low, primary.low), max(e.high, primary.high)) for e in bounds]
+        return loss_bound(
+            primary, lost, worst[0] if worst else None, needed=self.decision.needed, what="an outcome (missing)"
+        )
+
+    def _influence(self, data: Compared) -> list[Diagnostic]:
+        """What the largest value does to a mean of rows that are units, both unadjusted."""
+        from causal_assets.designs.influence import influence
+
+        if not self._plain(data):
+            return []
+        relation = f"(SELECT CAST(_row AS VARCHAR) AS unit, treated, _y FROM {data.rows} WHERE _arm < 2)"
+        return influence(data.warehouse, relation, [], self.decision, outcome=data.outcome.name, level=self.level)
+
+    def _plain(self, data: Compared) -> bool:
+        """Whether the primary outcome is a mean of rows that are units, and nobody looks at it before the end."""
+        rows_are_units = not (self.columns.cluster or self.columns.stratum or self.columns.triggered)
+        return data.outcome.kind == "mean" and rows_are_units and not data.counted and not self.monitoring
 
     def _lost(self, data: Compared) -> list[Diagnostic]:
         """Whether outcomes are missing alike in all arms, and what is analysed still in the planned shares."""

@@ -27,6 +27,10 @@ CLASHES: dict[str, tuple[str, ...]] = {
     ),
     "inference: randomization": ("columns.triggered", "cupac", "monitoring", "prior", "errors: hc2"),
     "cupac": ("errors: hc2",),
+    "subgroups": (
+        "columns.cluster", "columns.stratum", "columns.triggered", "columns.count", "monitoring",
+        "inference: randomization",
+    ),
 }  # fmt: skip
 # Fields that need others.
 NEEDS = {
@@ -49,6 +53,7 @@ KINDS: dict[str, tuple[frozenset[str], tuple[str, ...]]] = {
     "monitoring": (MEANS | {"ratio"}, ("primary", "guardrail")),
     "prior": (MEANS | {"ratio"}, ("primary",)),
     "missing": (MEANS | {"proportion"}, ("primary",)),
+    "subgroups": (MEANS, ("primary",)),
 }
 
 
@@ -142,19 +147,6 @@ class Prior(dg.Model, dg.Resolvable):
 
     mean: Finite = 0.0
     sd: Annotated[Finite, Field(gt=0)]
-
-
-class Range(dg.Model, dg.Resolvable):
-    """The lowest and the highest value that a missing primary outcome could have had, by the protocol."""
-
-    lowest: Finite
-    highest: Finite
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> Self:
-        if not self.lowest < self.highest:
-            raise ValueError(f"missing: lowest must be below highest, got {self.lowest} and {self.highest}")
-        return self
 
 
 def require_fit(given: set[str], outcomes: Sequence[Metric]) -> None:

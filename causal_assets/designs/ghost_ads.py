@@ -47,7 +47,7 @@ class GhostAds(TableStudy):
     design: ClassVar[str] = "ghost ads experiment"
     identification: ClassVar[Identification] = BY_CHANCE_AND_LOG
     randomised: ClassVar[bool] = True
-    checks: ClassVar[tuple[str, ...]] = ("srm", "prediction", "first_stage", *TABLE_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = ("srm", "missing_pattern", "prediction", "first_stage", *TABLE_CHECKS)
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms",)
 
     columns: AdColumns
@@ -97,7 +97,7 @@ class GhostAds(TableStudy):
         return ghost_ads(cells, outcome=outcome, level=self.level)
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Sample ratio, and whether the log predicts alike in both arms."""
+        """Sample ratio, gaps by arm, and whether the log predicts alike in both."""
         from causal_assets.diagnostics.prediction import prediction
         from causal_assets.diagnostics.srm import srm
 
@@ -109,6 +109,7 @@ class GhostAds(TableStudy):
         (control, treated) = rows
         return [
             srm(self.arm_counts(warehouse, study), planned),
+            *self.gaps_by_arm(warehouse, study),
             prediction(treated["served"], treated["users"], control["served"], control["users"]),
         ]
 

@@ -1,8 +1,9 @@
 """Observational study as a target trial: the experiment one would have run, imitated on what was recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal
 
 import dagster as dg
@@ -12,7 +13,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs import reporting
+from causal_assets.designs.adjusted_checks import hidden_causes, spread
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
+from causal_assets.designs.specifications import Specifications
 from causal_assets.estimators.overlap import Nuisances
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Day
@@ -20,11 +23,9 @@ from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
 from causal_assets.warehouse.queries.cohorts import EARLIER, co_interventions, cohort, units_at_risk
-from causal_assets.warehouse.queries.windows import Window, covariate_windows, exact_sum, window_sums
+from causal_assets.warehouse.queries.windows import BEFORE, Window, covariate_windows, exact_sum, window_sums
 from causal_assets.warehouse.results import Finding
 
-# The column of the primary outcome over a window of the same length just before time zero.
-BEFORE = "primary_before"
 NAIVE, DID = "naive difference in means", "2x2 difference-in-differences"
 NEVER, LATER = "controls never treated later", "controls treated later"
 # Ten bins: enough to see where the arms stop overlapping, few enough to read.
@@ -54,8 +55,9 @@ class Specificity(dg.Model, dg.Resolvable):
 
 @dataclass(frozen=True)
 class Sample:
-    """Aligned arrays of one cohort: covariates (n, k), treatment (n,), outcomes by name (n,), units (n,)."""
+    """Aligned arrays of one cohort: covariates (n, k) and their names, treatment, outcomes by name, units (n,)."""
 
+    names: list[str]
     x: Floats
     treated: NDArray[np.bool_]
     outcomes: dict[str, Floats]
@@ -64,7 +66,7 @@ class Sample:
     def where(self, kept: NDArray[np.bool_]) -> "Sample":
         """The rows kept."""
         outcomes = {name: values[kept] for name, values in self.outcomes.items()}
-        return Sample(self.x[kept], self.treated[kept], outcomes, self.unit[kept])
+        return Sample(self.names, self.x[kept], self.treated[kept], outcomes, self.unit[kept])
 
 
 AS_A_TRIAL = Identification(
@@ -90,15 +92,16 @@ class ObservationalStudy(EventStudy):
     identification: ClassVar[Identification] = AS_A_TRIAL
     randomised: ClassVar[bool] = False
     checks: ClassVar[tuple[str, ...]] = (
-        "clean_start", "crossover", "balance", "overlap", "co_intervention", "bracket", "comparison_groups",
-        "placebo_date", "negative_control", "specificity", *SHARED_CHECKS,
+        "clean_start", "crossover", "missing_pattern", "balance", "variance_ratio", "overlap", "co_intervention",
+        "bracket", "comparison_groups", "placebo_date", "negative_control", "specificity", "robustness_value",
+        "e_value", *SHARED_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
         "active_metric", "controls", "placebo_date", "outcomes",
     )  # fmt: skip
-    estimate_fields: ClassVar[tuple[str, ...]] = ("seed",)
-    evidence_fields: ClassVar[tuple[str, ...]] = ("specificity",)
+    estimate_fields: ClassVar[tuple[str, ...]] = ("specifications", "seed")
+    evidence_fields: ClassVar[tuple[str, ...]] = ("specificity", "benchmark")
 
     outcome_grain: ClassVar[str] = "one row per unit whose windows have passed"
 
@@ -109,6 +112,8 @@ class ObservationalStudy(EventStudy):
     co_interventions: Annotated[list[str], Field(default_factory=list)]
     placebo_date: Day | None = None
     specificity: Specificity | None = None
+    specifications: Specifications | None = None  # other covariates (by metric or attribute) and fractions; fitted anew
+    benchmark: str | None = None  # the covariate's metric, or attribute, beside which a hidden cause is imagined
     estimand: Literal["ATO", "ATT"] = "ATO"  # ty: ignore[incompatible-mutable-override]: narrower, and never assigned
     seed: int = 0
 
@@ -122,6 +127,16 @@ class ObservationalStudy(EventStudy):
                 raise ValueError(
                     f"placebo_date: {self.placebo_date} is too late; its {self.primary.days} days must end by "
                     f"time_zero, allowed is up to {latest}"
+                )
+        known = sorted({*(covariate.metric for covariate in self.covariates), *self.attributes})
+        if self.benchmark is not None and self.benchmark not in known:
+            raise ValueError(f"benchmark: {self.benchmark!r} is no covariate; allowed are {known}")
+        if self.specifications is not None:
+            declared = self.specifications
+            unknown = sorted({name for names in declared.covariates for name in names} - {*known, EARLIER})
+            if unknown or declared.methods or declared.trims:
+                raise ValueError(
+                    f"specifications: allowed are covariates of {known} and fractions, got {declared.model_dump()}"
                 )
         if self.specificity is not None:
             names = {outcome.name for outcome in self.outcomes}
@@ -242,6 +257,7 @@ class ObservationalStudy(EventStudy):
         beside = adjusted(names.index(self.primary.name), other)
         alternatives = [beside, *self._unadjusted(sample), *self._by_later_treatment(warehouse, study, sample)]
         findings += [(Role.ALTERNATIVE, estimate) for estimate in alternatives]
+        findings += [(Role.SPECIFICATION, estimate) for estimate in self._specified(sample)]
         return findings + self._placebo(warehouse, study)
 
     def _fit(self, sample: Sample, y: Floats) -> Nuisances:
@@ -258,6 +274,27 @@ class ObservationalStudy(EventStudy):
             estimand=self.estimand, outcome=outcome, level=self.level,
         )  # fmt: skip
         return replace(found, method=method)
+
+    def _specified(self, sample: Sample) -> list[Estimate]:
+        """The primary effect under every combination of the choices declared; each learns its nuisances anew."""
+        if self.specifications is None:
+            return []
+        every = sorted({self._declared_as(name) for name in sample.names})
+        chance = np.random.default_rng(self.seed).random(len(sample.unit))
+        found = []
+        for names, fraction in product(
+            self.specifications.covariates or [every], self.specifications.fractions or [1.0]
+        ):
+            kept = sample.where(chance <= fraction)
+            columns = [k for k, name in enumerate(sample.names) if self._declared_as(name) in names]
+            words = f"{' + '.join(names)}, {fraction:.0%} of the units"
+            found.append(self._effect(replace(kept, x=kept.x[:, columns]), self.primary.name, words))
+        return found
+
+    def _declared_as(self, column: str) -> str:
+        """The metric or attribute that a covariate's column was declared as."""
+        metrics = {name: covariate.metric for covariate in self.covariates for name in covariate.names()}
+        return metrics.get(column, column.partition("=")[0])
 
     def _unadjusted(self, sample: Sample) -> list[Estimate]:
         """The naive difference, and the difference-in-differences that brackets the adjusted answer."""
@@ -306,8 +343,9 @@ class ObservationalStudy(EventStudy):
 
     def _as_sample(self, data: dict[str, Any], outcomes: Sequence[str]) -> Sample:
         y = {name: np.asarray(data[name], dtype=np.float64) for name in outcomes}
-        x = self._adjusted_for(data)[1]
-        return Sample(x, np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"]))
+        return Sample(
+            *self._adjusted_for(data), np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"])
+        )
 
     def _adjusted_for(self, data: dict[str, Any]) -> tuple[list[str], Floats]:
         """Names (k) and columns (n, k): the covariates, then one column per level of each attribute but its first."""
@@ -332,7 +370,7 @@ class ObservationalStudy(EventStudy):
     # --- evidence -------------------------------------------------------------------------------------------------
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Treatment during the day of time zero, controls treated in the window, other treatments."""
+        """Treatment during the day of time zero, controls treated in the window, gaps by arm, other treatments."""
         from causal_assets.diagnostics.clean_start import clean_start
         from causal_assets.diagnostics.crossover import crossover
 
@@ -349,7 +387,24 @@ class ObservationalStudy(EventStudy):
             clean_start(in_the_day, counts[self.arms.treatment]),
             crossover(crossed, counts[self.arms.control]),
         ]
+        found += self._gaps(warehouse, study, counts)
         return [*found, self._co_intervention(warehouse, study)] if self.co_interventions else found
+
+    def _gaps(self, warehouse: Warehouse, study: str, counts: Mapping[str, int]) -> list[Diagnostic]:
+        """Whether attributes are unknown by arm, where any is."""
+        from causal_assets.diagnostics.missing_pattern import missing_pattern
+
+        if not self.attributes:
+            return []
+        unknown = ", ".join(f"count(*) - count({identifier(a)}) AS {identifier(a)}" for a in self.attributes)
+        rows = {
+            row["treated"]: row for row in warehouse.rows(f"SELECT treated, {unknown} FROM {study}.cohort GROUP BY 1")
+        }
+        missing = {name: (rows[False][name], rows[True][name]) for name in self.attributes}
+        if not any(control + treated for control, treated in missing.values()):
+            return []
+        units = counts[self.arms.control], counts[self.arms.treatment]
+        return [missing_pattern(missing, units, randomised=False)]
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
         """Balance, overlap, other treatments; does the answer survive another method, group, date or product?"""
@@ -366,6 +421,7 @@ class ObservationalStudy(EventStudy):
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
         found = [
             weighted_balance({name: after for name, _, after in self.balance(warehouse, study) if after is not None}),
+            *self._spread(warehouse, study),
             self._overlap(warehouse, study),
             bracket(primary, by_method[DID]),
         ]
@@ -375,7 +431,29 @@ class ObservationalStudy(EventStudy):
         found.append(negative_control(controls))
         if self.specificity is not None:
             found.append(self._specificity(warehouse, study, findings, self.specificity))
-        return found
+        found += [*self.loss_bound(warehouse, study, primary), *self.novelty(findings)]
+        return [*found, *self._hidden_causes(warehouse, study, primary)]
+
+    def _hidden_causes(self, warehouse: Warehouse, study: str, primary: Estimate) -> list[Diagnostic]:
+        groups: dict[str, list[str]] = {}
+        for column in self.covariate_names:
+            groups.setdefault(self._declared_as(column), []).append(column)
+        indicators = []
+        for attribute in self.attributes:
+            value = f"coalesce({identifier(attribute)}, 'unknown')"
+            levels = warehouse.rows(f"SELECT DISTINCT {value} AS level FROM {study}.cohort ORDER BY 1")[1:]
+            groups[attribute] = [f"{attribute}={row['level']}" for row in levels]
+            indicators += [
+                f"CAST({value} = {literal(row['level'])} AS DOUBLE) AS {identifier(name)}"
+                for row, name in zip(levels, groups[attribute], strict=True)
+            ]
+        chosen = ", ".join(["*", *indicators])
+        relation = f"(SELECT {chosen} FROM {study}.cohort JOIN {study}.outcomes USING (unit_id))"
+        return hidden_causes(warehouse, relation, groups, primary, named=self.benchmark)
+
+    def _spread(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        names, x, treated, weight = self._weighed(warehouse, study)
+        return [] if weight is None else spread(names, x, treated, weight)
 
     def _scored(self, warehouse: Warehouse, study: str) -> tuple[Floats, NDArray[np.bool_]]:
         data = warehouse.arrays(
@@ -418,18 +496,24 @@ class ObservationalStudy(EventStudy):
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
         """Standardised mean differences before weighting and, once propensities exist, after it."""
         from causal_assets.estimators.balance import weighted_differences
+
+        names, x, treated, weight = self._weighed(warehouse, study)
+        before = weighted_differences(x, treated, np.ones(len(treated)))
+        if weight is None:
+            return [(name, float(b), None) for name, b in zip(names, before, strict=True)]
+        after = weighted_differences(x, treated, weight)
+        return [(n, float(b), float(a)) for n, b, a in zip(names, before, after, strict=True)]
+
+    def _weighed(self, warehouse: Warehouse, study: str) -> tuple[list[str], Floats, NDArray[np.bool_], Floats | None]:
+        """Names (k), covariates (n, k), treatment (n,) and, once propensities exist, weights (n,)."""
         from causal_assets.estimators.overlap import weights
 
         scored = "scores" in warehouse.tables(study)
         source = f"{study}.cohort" + (f" JOIN {study}.scores USING (unit_id)" if scored else "")
         wanted = f"treated, {_listed([*self.covariate_names, *self.attributes])}" + (", propensity" if scored else "")
         data = warehouse.arrays(f"SELECT {wanted} FROM {source} ORDER BY unit_id")
-        (names, x), treated = self._adjusted_for(data), data["treated"]
-        before = weighted_differences(x, treated, np.ones(len(treated)))
-        if not scored:
-            return [(name, float(b), None) for name, b in zip(names, before, strict=True)]
-        after = weighted_differences(x, treated, weights(data["propensity"], treated, self.estimand))
-        return [(n, float(b), float(a)) for n, b, a in zip(names, before, after, strict=True)]
+        weight = weights(data["propensity"], data["treated"], self.estimand) if scored else None
+        return *self._adjusted_for(data), data["treated"], weight
 
     def propensity(self, warehouse: Warehouse, study: str) -> reporting.Propensity | None:
         """Units per propensity bin and arm."""

@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
+from causal_assets.designs.specifications import covariate_sets, of_moments
 from causal_assets.estimators.moments import Moments
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
 from causal_assets.protocol import Day
@@ -17,7 +18,11 @@ from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, literal
 from causal_assets.warehouse.queries.cohorts import randomised_units
 from causal_assets.warehouse.queries.moments import arm_moments
+from causal_assets.warehouse.queries.windows import BEFORE, Window, window_sums
 from causal_assets.warehouse.results import Finding
+
+# Welch's test of a long tail is a large-sample one: with fewer units in an arm it may cry wolf.
+FEWEST_FOR_PLACEBO = 100
 
 BY_CHANCE = Identification(
     words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. Before the "
@@ -38,7 +43,10 @@ class RandomizedExperiment(EventStudy):
     design: ClassVar[str] = "randomised experiment"
     identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
-    checks: ClassVar[tuple[str, ...]] = ("srm", "several_arms", "balance", "skew", *SHARED_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = (
+        "srm", "srm_sequential", "several_arms", "placebo_period", "balance", "skew", "outlier_influence",
+        *SHARED_CHECKS,
+    )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "enrolled_from", "enrolled_to",
     )  # fmt: skip
@@ -114,27 +122,59 @@ class RandomizedExperiment(EventStudy):
         findings.sort(key=lambda finding: finding[0] is not Role.PRIMARY)
         if covariates:
             findings.append((Role.ALTERNATIVE, effect(self.primary.name, [])[1]))
+            columns = [names.index(self.primary.name), *covariates]
+            groups = {name: [1 + place] for place, name in enumerate(self.covariate_names)}
+            sets = covariate_sets(groups)
+            arms_of_primary = control.select(columns), treated.select(columns)
+            findings += of_moments(*arms_of_primary, sets, outcome=self.primary.name, level=self.level)
         return findings
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Sample ratio, units in several arms, pre-period balance."""
+        """Sample ratio in all and by day, units in several arms, pre-period balance."""
         from causal_assets.diagnostics.balance import randomized_balance
         from causal_assets.diagnostics.several_arms import several_arms
         from causal_assets.diagnostics.srm import srm
+        from causal_assets.diagnostics.srm_sequential import srm_sequential
         from causal_assets.estimators.balance import omnibus
 
         counts = self.arm_counts(warehouse, study)
         planned = {self.arms.control: 1 - self.arms.share, self.arms.treatment: self.arms.share}
         several = warehouse.scalar(f"SELECT count(*) FROM {study}.cohort WHERE arms > 1")
-        found = [srm(counts, planned), several_arms(several, sum(counts.values()))]
+        by_day = warehouse.rows(
+            "SELECT CAST(assigned_on AS VARCHAR) AS day, count(*) FILTER (NOT treated) AS control, "
+            f"count(*) FILTER (treated) AS treated FROM {study}.cohort GROUP BY 1 ORDER BY 1"
+        )
+        daily = [(row["control"], row["treated"]) for row in by_day]
+        found = [
+            srm(counts, planned),
+            srm_sequential([row["day"] for row in by_day], daily, list(planned.values())),
+            several_arms(several, sum(counts.values())),
+            *self._placebo_period(warehouse, study),
+        ]
         if self.covariates:
             arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
             differences = {name: before for name, before, _ in self.balance(warehouse, study)}
             found.append(randomized_balance(differences, omnibus(arms[False][0], arms[True][0])))
         return found
 
+    def extra_windows(self) -> list[Window]:
+        """The primary metric just before, where nothing can have been caused yet."""
+        return [Window(BEFORE, self.primary.metric, -self.primary.days, 0)]
+
+    def _placebo_period(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """The study's own comparison before assignment, unadjusted; none where nobody did anything."""
+        from causal_assets.diagnostics.placebo_period import placebo_period
+        from causal_assets.estimators.randomized import difference_in_means
+
+        arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', [BEFORE])})")
+        control, treated = arms[False][0], arms[True][0]
+        if min(control.n, treated.n) < FEWEST_FOR_PLACEBO or not control.cov[0, 0] + treated.cov[0, 0]:
+            return []
+        return [placebo_period(difference_in_means(control, treated, outcome=self.primary.name, level=self.level))]
+
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """Skew of the primary outcome against the number of units."""
+        """Skew of the primary outcome against the number of units, and what its largest value does."""
+        from causal_assets.designs.influence import influence
         from causal_assets.diagnostics.skew import skew
 
         primary = results.primary(findings)
@@ -146,7 +186,27 @@ class RandomizedExperiment(EventStudy):
         )
         by_arm = {self.arms.treatment if row["treated"] else self.arms.control: row for row in rows}
         units, skewness = ({arm: row[name] for arm, row in by_arm.items()} for name in ("n", "skew"))
-        return [skew(units, skewness, final=self.days_left(warehouse) == 0)]
+        return [
+            skew(units, skewness, final=self.days_left(warehouse) == 0),
+            *self.loss_bound(warehouse, study, primary),
+            *self.novelty(findings),
+            *influence(
+                warehouse,
+                f"({self._primary_by_unit(warehouse, study)})",
+                self.covariate_names,
+                self.decision,
+                outcome=primary.outcome,
+                level=self.level,
+            ),
+        ]
+
+    def _primary_by_unit(self, warehouse: Warehouse, study: str) -> str:
+        """SQL: one row per unit. The moments that all studies share know of no single unit, so the mart is read again,
+        for one metric."""
+        mature = f"(FROM {study}.cohort WHERE {self.is_mature(warehouse)})"
+        window = Window("_y", self.primary.metric, 0, self.primary.days)
+        sums = window_sums(mature, self.source, [window])
+        return f"SELECT unit_id AS unit, * FROM {mature} JOIN ({sums}) USING (unit_id)"
 
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
         """Standardised mean differences of the covariates; nothing is weighted, so there is no after."""

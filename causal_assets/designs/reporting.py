@@ -215,7 +215,7 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
     version = registrations(entries)[-1]
     lost = study.losses(warehouse, name)
     profit = study.profit(findings)
-    own = (Role.SECONDARY, Role.GUARDRAIL, Role.OVER_TIME, Role.NEGATIVE_CONTROL)
+    own = (Role.SECONDARY, Role.GUARDRAIL, Role.OVER_TIME, Role.NEGATIVE_CONTROL, Role.SUBGROUP)
     return MemoFacts(
         study=name,
         design=study.design,

@@ -48,9 +48,11 @@ class SequentialTrials(AdjustedStudy):
 
     design: ClassVar[str] = "sequence of target trials"
     checks: ClassVar[tuple[str, ...]] = (
-        "balance", "overlap", "clipping", "heterogeneity", "negative_control", *TABLE_CHECKS,
+        "missing_pattern", "attrition", "balance", "variance_ratio", "overlap", "clipping", "heterogeneity",
+        "negative_control", "robustness_value", "e_value", *TABLE_CHECKS,
     )  # fmt: skip
     cohort_grain: ClassVar[tuple[str, ...]] = ("unit_id", "date")
+    within: ClassVar[str | None] = "date"
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "again")
     estimate_fields: ClassVar[tuple[str, ...]] = (
         "estimand", "propensity_model", "calibration", "outcome_model", "clip", "seed",

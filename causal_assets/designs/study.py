@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import dagster as dg
+import numpy as np
 
 from causal_assets.component import YamlComponent, yaml_file
 from causal_assets.decision import Profit
-from causal_assets.designs import reporting
+from causal_assets.designs import reporting, specifications, subgroups
 from causal_assets.designs.graph import StudyGraph
 from causal_assets.memo.facts import Identification
 from causal_assets.protocol import KEYWORDS, NAME, Measure, Protocol, hash_of
@@ -144,7 +145,12 @@ class Study(Protocol, YamlComponent):
 
     def figures(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, Any]:  # noqa: ARG002
         """The design's own plots, by title; shown beside those that every estimate has."""
-        return {}
+        primary, specified = results.primary(findings), specifications.of(findings)
+        if primary is None or not specified:
+            return {}
+        from causal_assets.memo.design_plots import specification_curve
+
+        return {"the answer under other choices": specification_curve(primary, specified, money=self.primary.money)}
 
     # --- what the graph needs -------------------------------------------------------------------------------------
 
@@ -218,6 +224,7 @@ class Study(Protocol, YamlComponent):
         """All checks of the study as registered; those of an estimate once there is one."""
         from causal_assets.diagnostics.data_loss import data_loss
         from causal_assets.diagnostics.power import power
+        from causal_assets.diagnostics.specification_curve import specification_curve
 
         lost = self.losses(warehouse, study)
         found = [
@@ -229,4 +236,28 @@ class Study(Protocol, YamlComponent):
         primary = results.primary(findings)
         if primary is None:
             return found
-        return [*self.diagnostics(warehouse, study, findings), power(primary, self.plausible_effect), *found]
+        checked = self.diagnostics(warehouse, study, findings)
+        if specified := specifications.of(findings):
+            checked.append(specification_curve(primary, specified))
+        return [
+            *checked,
+            *_counted_together(findings),
+            *subgroups.differences(findings),
+            power(primary, self.plausible_effect),
+            *found,
+        ]
+
+
+def _counted_together(findings: Sequence[Finding]) -> list[Diagnostic]:
+    """Which findings beside the primary one stand among all of them, where there are several."""
+    from causal_assets.diagnostics.multiplicity import multiplicity
+    from causal_assets.estimators.multiplicity import step_down
+
+    family = [
+        (estimate, estimate.p_value)
+        for role, estimate in findings
+        if role in (Role.SECONDARY, Role.GUARDRAIL) and estimate.p_value is not None
+    ]
+    if len(family) < 2:
+        return []
+    return [multiplicity([e for e, _ in family], step_down(np.array([p for _, p in family])).tolist())]

@@ -14,6 +14,7 @@ from causal_assets.estimators.switchback import Blocks
 from causal_assets.memo.facts import Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.queries.tables import is_arm
 from causal_assets.warehouse.results import Finding
@@ -54,7 +55,7 @@ class Switchback(TableStudy):
     design: ClassVar[str] = "switchback experiment"
     identification: ClassVar[Identification] = BY_TURNS
     randomised: ClassVar[bool] = True
-    checks: ClassVar[tuple[str, ...]] = ("srm", "negative_control", *TABLE_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = ("srm", "carry_over", "negative_control", *TABLE_CHECKS)
     cohort_grain: ClassVar[tuple[str, ...]] = ("unit_id", "period")
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms",)
     estimate_fields: ClassVar[tuple[str, ...]] = ("block_length", "burn_in", "inference", "draws", "seed")
@@ -155,9 +156,16 @@ class Switchback(TableStudy):
         planned = {self.arms.control: 1 - self.arms.share, self.arms.treatment: self.arms.share}
         return [srm(self.arm_counts(warehouse, study), planned)]
 
-    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:  # noqa: ARG002
-        """Outcomes that the treatment should not move, where any are named."""
+    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """What the block before still does, and outcomes that the treatment should not move, where any are named."""
+        from causal_assets.diagnostics import carry_over
         from causal_assets.diagnostics.negative_control import negative_control
+        from causal_assets.estimators import switchback
 
+        primary = results.primary(findings)
+        assert primary is not None  # the graph asks for diagnostics of an estimate only
+        blocks = self._means(warehouse, study, primary.outcome)
+        before = switchback.carry_over(blocks, primary.value, outcome=primary.outcome, level=self.level)
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
-        return [negative_control(controls)] if controls else []
+        found = [carry_over.carry_over(before)] if before else []
+        return [*found, *([negative_control(controls)] if controls else [])]

@@ -25,11 +25,11 @@ from causal_assets.protocol import Day, Measure, Protocol
 from causal_assets.types import Diagnostic
 from causal_assets.warehouse.engine import UnfitQueryErrors, Warehouse, identifier, literal
 from causal_assets.warehouse.queries.filters import filter_columns, parse_expression, parse_filter
-from causal_assets.warehouse.queries.tables import complete, content_of, numbered, reader
+from causal_assets.warehouse.queries.tables import all_of, content_of, is_known, numbered, reader
 
 # A text of more values than this is a name, not a kind.
 MOST_LEVELS = 50
-TABLE_CHECKS = ("power", "data_loss", "retrospective", "deviations")
+TABLE_CHECKS = ("specification_curve", "multiplicity", "power", "data_loss", "retrospective", "deviations")
 
 
 class Column(Measure):
@@ -165,18 +165,25 @@ class TableStudy(TableProtocol, Study):
         table = f"(SELECT * FROM ({numbered(relation)}) {where})"
         members = f"(SELECT *, ({self.condition}) AS treated FROM (SELECT {chosen}, * FROM {table}))"
         try:
-            known = complete([*self.roles, *self.covariates], members, warehouse)
-            columns = ["_row", *roles, "treated", *self._as_numbers(warehouse, file, f"{members} WHERE {known}")]
+            each = is_known([*self.roles, *self.covariates], members, warehouse)
+            in_an_arm = all_of(["treated IS NOT NULL", *(each[role] for role in self.roles)])
+            gaps = "".join(f", count(*) FILTER (NOT ({each[n]})) AS {identifier(n)}" for n in self.covariates)
+            complete = all_of(each.values())
+            columns = ["_row", *roles, "treated", *self._as_numbers(warehouse, file, f"{members} WHERE {complete}")]
             with warehouse.transaction() as connection:
                 connection.execute(f"CREATE SCHEMA IF NOT EXISTS {study}")
                 connection.execute(
                     f"CREATE OR REPLACE TABLE {study}.cohort AS SELECT {', '.join(columns)} FROM {members} "
-                    f"WHERE treated IS NOT NULL AND {known} ORDER BY _row"
+                    f"WHERE treated IS NOT NULL AND {complete} ORDER BY _row"
                 )
                 connection.execute(
                     f"CREATE OR REPLACE TABLE {study}.delivery AS SELECT {content_of(relation)} AS content, "
                     f"{literal(relation)} AS relation, count(*) AS members, "
-                    f"count(*) FILTER (NOT {known}) AS incomplete FROM {members} WHERE treated IS NOT NULL"
+                    f"count(*) FILTER (NOT {complete}) AS incomplete FROM {members} WHERE treated IS NOT NULL"
+                )
+                connection.execute(
+                    f"CREATE OR REPLACE TABLE {study}.gaps AS SELECT treated, count(*) AS _rows{gaps} FROM {members} "
+                    f"WHERE {in_an_arm} GROUP BY treated"
                 )
                 self._require_arms(connection, study, file)
         except UnfitQueryErrors as error:
@@ -259,6 +266,17 @@ class TableStudy(TableProtocol, Study):
         """The design's checks that need no outcome; none by default."""
         return []
 
+    def gaps_by_arm(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """Whether covariates are missing by arm, where any is; rows are the units that were assigned."""
+        from causal_assets.diagnostics.missing_pattern import missing_pattern
+
+        rows = {row.pop("treated"): row for row in warehouse.rows(f"FROM {study}.gaps")}
+        if not self.covariates or not any(row[name] for row in rows.values() for name in self.covariates):
+            return []
+        control, treated = rows[False], rows[True]
+        counts = {name: (control[name], treated[name]) for name in self.covariates}
+        return [missing_pattern(counts, (control["_rows"], treated["_rows"]), randomised=self.randomised)]
+
     # --- what a design's estimates are made of --------------------------------------------------------------------
 
     def rows(self, warehouse: Warehouse, study: str, outcome: str) -> dict[str, NDArray[Any]]:
@@ -336,6 +354,11 @@ class TableStudy(TableProtocol, Study):
     def _delivery(self, warehouse: Warehouse, study: str) -> dict[str, Any]:
         (row,) = warehouse.rows(f"FROM {study}.delivery")
         return row
+
+
+def columns_of(covariate: str, columns: Sequence[str]) -> list[str]:
+    """Which of the cohort's columns a covariate became: itself, or one per value of a text but its first."""
+    return [column for column in columns if covariate in (column, column.partition("=")[0])]
 
 
 def _is_file(table: str) -> bool:

@@ -10,10 +10,13 @@ FAIL_P = 0.001
 REVIEW_P = 0.01
 
 
-def attrition(observed: Mapping[str, int], assigned: Mapping[str, int]) -> Diagnostic:
+def attrition(observed: Mapping[str, int], assigned: Mapping[str, int], *, randomised: bool = True) -> Diagnostic:
     """Chi-square test that units with an outcome are the same share of the assigned units in every arm.
 
-    Nothing lost anywhere passes. Source: Gerber & Green (2012), Field Experiments, ch. 7.
+    Nothing lost anywhere passes. Where units were chosen, the arms may lose outcomes for a reason that is among the
+    covariates: REVIEW, from the p-value on at which chance is out of the question.
+
+    Source: Gerber & Green (2012), Field Experiments, ch. 7.
 
     Raises:
         ValueError: arms that differ, fewer than two arms, an arm without units, or more outcomes than units.
@@ -29,7 +32,7 @@ def attrition(observed: Mapping[str, int], assigned: Mapping[str, int]) -> Diagn
     seen = ", ".join(f"{arm} {rates[arm]:.2%} of {assigned[arm]:,}" for arm in arms)
     return diagnostic(
         "attrition",
-        below(p, review=REVIEW_P, fail=FAIL_P),
+        below(p, review=REVIEW_P, fail=FAIL_P) if randomised else below(p, review=FAIL_P),
         p,
         f"Units with an outcome: {seen}; p = {p:.2g} if treatment does not move who is observed.",
         "Find why one arm loses more outcomes; until then read bounds (Lee, Manski), not the difference.",

@@ -22,7 +22,8 @@ def negative_control(estimates: Sequence[Estimate]) -> Diagnostic:
             "negative_control",
             below(0.0, review=1.0),
             0.0,
-            "No outcome is named that the treatment cannot move, so a hidden reason for treatment would go unseen.",
+            "Whether a hidden reason for treatment is left, cannot know: no outcome is named that the treatment cannot "
+            "move, so it would go unseen.",
             "Name an outcome with the role negative_control that the same reasons drive, or randomise.",
         )
     tested = [(1.0 if e.p_value is None else e.p_value, e) for e in estimates]

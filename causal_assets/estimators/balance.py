@@ -1,7 +1,7 @@
 """How far apart the arms were before treatment."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from causal_assets.estimators.inference import Floats
 from causal_assets.estimators.moments import Moments, pseudo_inverse
@@ -54,3 +54,24 @@ def weighted_differences(x: ArrayLike, d: ArrayLike, weight: ArrayLike) -> Float
     means = [np.average(columns[arm], axis=0, weights=w[arm]) for arm in (~treated, treated)]
     variance = (columns[~treated].var(axis=0, ddof=1) + columns[treated].var(axis=0, ddof=1)) / 2
     return _standardized(_gap(*means), variance)
+
+
+def variance_ratios(x: ArrayLike, d: ArrayLike, weight: ArrayLike) -> Floats:
+    """Weighted treated over control variance of each column of ``x`` (n, k); NaN for what has two values or one.
+
+    ``d`` and ``weight`` as for ``weighted_differences``. A column of two values has no spread but its mean's, which the
+    differences show. Infinite where only the controls are one constant.
+
+    Source: Rubin (2001), Using propensity scores to help design observational studies, Health Services & Outcomes
+    Research Methodology 2.
+    """
+    columns, treated, w = np.asarray(x, dtype=np.float64), np.asarray(d).astype(bool), np.asarray(weight)
+
+    def variance(arm: NDArray[np.bool_]) -> Floats:
+        centred = columns[arm] - np.average(columns[arm], axis=0, weights=w[arm])
+        return np.average(centred**2, axis=0, weights=w[arm])
+
+    low, high = columns.min(axis=0), columns.max(axis=0)
+    two_values = ((columns == low) | (columns == high)).all(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(two_values, np.nan, variance(treated) / variance(~treated))

@@ -10,6 +10,8 @@ from causal_assets.estimators.inference import Floats
 from causal_assets.estimators.moments import Moments
 from causal_assets.types import Estimate
 
+MANSKI = "Manski bounds"
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -203,7 +205,7 @@ def manski_bounds(
         lower,
         max(lower, upper),
         (variances[0], variances[1]),
-        method="Manski bounds",
+        method=MANSKI,
         estimand="ATE",
         outcome=outcome,
         level=level,

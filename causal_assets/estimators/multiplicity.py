@@ -83,8 +83,8 @@ def bonferroni(family: Family, *, level: float = 0.95) -> list[Estimate]:
     return [_adjusted(m, each, len(p) * x, level, "Bonferroni") for m, x in zip(family, p, strict=True)]
 
 
-def _step_down(p: Floats) -> Floats:
-    """Holm's adjusted p-values."""
+def step_down(p: Floats) -> Floats:
+    """Holm's adjusted p-values of p-values (k,), under any dependence. Source: as for ``holm``."""
     order = np.argsort(p, kind="stable")
     stepped = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)).clip(max=1.0)
     adjusted = np.empty_like(p)
@@ -109,7 +109,7 @@ def holm(family: Family, *, level: float = 0.95) -> list[Estimate]:
     estimates, p = _first(family, level)
     alpha, positive = 1 - level, np.array([e.value > 0 for e in estimates])
     # One-sided p-values of the equal-tailed tests: against "not above 0" and against "not below 0".
-    up, down = (_step_down(np.where(side, p / 2, 1 - p / 2)) for side in (positive, ~positive))
+    up, down = (step_down(np.where(side, p / 2, 1 - p / 2)) for side in (positive, ~positive))
     standing = [int((adjusted > alpha / 2).sum()) for adjusted in (up, down)]
     ends: list[list[tuple[float, float | None]]] = []
     for member, above, below in zip(family, up, down, strict=True):

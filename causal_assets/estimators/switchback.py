@@ -11,6 +11,8 @@ from causal_assets.types import Estimate
 
 # A leverage this near 1 leaves a block no residual, hence no say in the variance.
 SATURATED = 1 - 1e-9
+# Blocks that must follow one of either arm for a comparison of them to say anything.
+FEWEST_FOLLOWING = 10
 # Residuals below this share of the largest outcome are rounding.
 ROUNDING = 1e-14
 
@@ -155,3 +157,21 @@ def switchback_test(blocks: Blocks, *, outcome: str, draws: int = 9_999, seed: i
         level=level,
     )
     return replace(result, estimand="ATE of being switched on", method=f"switchback, {result.method}{note}")
+
+
+def carry_over(blocks: Blocks, effect: float, *, outcome: str, level: float = 0.95) -> Estimate | None:
+    """Effect of the arm of a unit's block before, on block means less ``effect`` where the treatment is on.
+
+    Which arm ran before is as random as which runs now, and independent of it. None where fewer than ten blocks follow
+    one of either arm. Errors as in ``switchback``.
+
+    Raises:
+        ValueError: as ``switchback``.
+    """
+    after = np.flatnonzero(blocks.unit[1:] == blocks.unit[:-1]) + 1
+    before = blocks.treated[after - 1]
+    if min(before.sum(), (~before).sum()) < FEWEST_FOLLOWING:
+        return None
+    left = blocks.mean[after] - effect * blocks.treated[after]
+    found = switchback(Blocks(left, before, blocks.unit[after]), outcome=outcome, level=level)
+    return replace(found, estimand="effect of the block before")

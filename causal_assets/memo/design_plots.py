@@ -276,3 +276,25 @@ def interrupted(
     _periods(total, periods, time)
     _legend(figure, 2)
     return figure
+
+
+def specification_curve(primary: Estimate, specifications: Sequence[Estimate], *, money: bool = False) -> Figure:
+    """Every specification by size with its interval, those clear of zero filled; the study's own answer as a line."""
+    figure, (axes,) = _panels(3.0)
+    ordered = sorted(specifications, key=lambda estimate: estimate.value)
+    values, down, up = bars_of(ordered)
+    places = np.arange(len(ordered))
+    clear = np.array([not estimate.covers(0.0) for estimate in ordered])
+    axes.axhline(0, color=GREY, linewidth=1)
+    axes.axhline(primary.value, color=TREATED, linestyle="--", linewidth=1, label="the study's answer")
+    axes.errorbar(places, values, yerr=[down, up], fmt="none", ecolor=GREY, linewidth=1)
+    for chosen, face, label in ((clear, TREATED, "clear of zero"), (~clear, "white", "not clear")):
+        if chosen.any():
+            drawn = np.array(values)[chosen]
+            axes.plot(places[chosen], drawn, "o", color=TREATED, mfc=face, markersize=5, label=label)
+    axes.set_xticks([])
+    axes.set_xlabel(f"{len(ordered)} specifications, by size")
+    if money:
+        axes.yaxis.set_major_formatter(money_ticks)
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=9, handletextpad=0.2)
+    return figure

@@ -100,6 +100,17 @@ def test_without_a_negative_control_nobody_can_know(tmp_path: Path) -> None:
     assert told.evidence["negative_control"].status is Status.REVIEW
 
 
+def test_choices_declared_as_good_are_each_estimated(tmp_path: Path) -> None:
+    declared = {"methods": ["aipw", "ipw"], "covariates": [["visits"], ["before", "visits"]], "fractions": [0.5]}
+    told = find(tmp_path, AdjustedComparison, FIELDS | {"specifications": declared}, table())
+    found = told.of(Role.SPECIFICATION)
+    assert [e.method.partition(",")[0] for e in found] == ["aipw", "ipw", "aipw", "ipw"]
+    assert all(abs(e.value - truth("ATT")) < 4 * e.spread for e in found)
+    assert {round((e.n_treated + e.n_control) / N, 1) for e in found} == {0.5}
+    with pytest.raises(ValueError, match=r"specifications.covariates: \['age'\] are not the study's"):
+        find(tmp_path, AdjustedComparison, FIELDS | {"specifications": {"covariates": [["age"]]}}, table())
+
+
 def test_the_matched_and_the_trimmed_are_named_and_counted(tmp_path: Path) -> None:
     columns = table()
     columns["visits"][:80] += 6  # treated without anyone like them

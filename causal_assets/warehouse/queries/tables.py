@@ -1,6 +1,6 @@
 """One prepared table as a study reads it, as SQL text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
@@ -23,11 +23,18 @@ def content_of(relation: str) -> str:
     return f"(SELECT md5(CAST(sum(CAST(hash(t) AS HUGEINT)) AS VARCHAR)) FROM ({numbered(relation)}) AS t)"
 
 
-def complete(columns: Sequence[str], relation: str, warehouse: Warehouse) -> str:
-    """SQL condition: every one of ``columns`` is known; a number that is none counts as unknown."""
+def is_known(columns: Sequence[str], relation: str, warehouse: Warehouse) -> dict[str, str]:
+    """SQL condition by column: its value is known; a number that is none counts as unknown."""
     types = warehouse.columns(f"({relation})")
-    conditions = [f"{identifier(name)} IS NOT NULL" for name in columns]
-    conditions += [f"NOT isnan({identifier(name)})" for name in columns if types[name] in ("DOUBLE", "FLOAT")]
+    return {
+        name: f"{identifier(name)} IS NOT NULL"
+        + (f" AND NOT isnan({identifier(name)})" if types[name] in ("DOUBLE", "FLOAT") else "")
+        for name in columns
+    }
+
+
+def all_of(conditions: Iterable[str]) -> str:
+    """SQL condition: every one of them holds."""
     return "(" + " AND ".join(["true", *conditions]) + ")"
 
 

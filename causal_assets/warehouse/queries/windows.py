@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from causal_assets.protocol import Covariate, Outcome
 from causal_assets.warehouse.engine import identifier, literal
 
+# The column of a primary outcome over a window of the same length that ends with assignment.
+BEFORE = "primary_before"
 # Far enough to reach the first day of any data; a window without a start means all days before its end.
 EVER = 36_500
 
