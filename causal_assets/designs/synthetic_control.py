@@ -25,6 +25,8 @@ from causal_assets.warehouse.results import Finding
 
 # A donor with less weight than this does not count.
 NO_WEIGHT = 1e-6
+# So many donors make a p of 5% possible by rank.
+ENOUGH_DONORS = 19
 Period = int | str
 ON_PREDICTORS = " matched on predictors,"
 BY_DONORS = Identification(
@@ -324,8 +326,10 @@ class SyntheticControl(TableStudy):
         """
         if panel.pre - ends - length < max(panel.pre / 2, 2):
             return None
+        # Among fewer units the smallest p is above 5%, and nothing would be seen; blocks of time then say more.
+        inference = "placebo" if len(panel.donors) >= ENOUGH_DONORS else "conformal"
         try:
-            return self.effect(panel.earlier(length, ends=ends), self.primary.name, method, "placebo")
+            return self.effect(panel.earlier(length, ends=ends), self.primary.name, method, inference)
         except ValueError:
             return None
 

@@ -11,11 +11,11 @@ LARGE = 0.5  # half the size of the effect: what it shows would explain most of 
 
 
 def placebo_periods(placebos: Sequence[Estimate], effect: Estimate) -> Diagnostic:
-    """Gaps in stretches before the treatment, the latest first, each fitted on the time before it alone.
+    """Gaps in stretches before the treatment, the latest first, by the study's own weights fitted anew.
 
-    REVIEW where the latest is extreme among untreated units. FAIL where all of two or more are, on one side, and the
-    latest is at least half the size of the effect: the treated were leaving their donors before anything happened, and
-    chance does so twice in one of some hundred healthy studies.
+    REVIEW where the latest is extreme among untreated units, or among blocks of time. FAIL where all of two or more
+    are, on one side, and the latest is at least half the size of the effect: the treated were leaving their donors
+    before anything happened, and chance seldom does so twice.
 
     Raises:
         ValueError: no placebo, or one without a p-value.
@@ -52,6 +52,6 @@ def early_periods(early: Estimate, periods: int) -> Diagnostic:
         (Status.REVIEW if early.p_value <= REVIEW_P else Status.PASS, REVIEW_P),
         early.p_value,
         f"In the last {periods} periods before the treatment the treated already differ by {early.value:+.4g} (p = "
-        f"{early.p_value:.2g} among untreated units).",
+        f"{early.p_value:.2g}).",
         "If it was known or leaked, start the study where it began.",
     )
