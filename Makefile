@@ -10,7 +10,7 @@ export DO_NOT_TRACK := 1
 # Where it is set, every process would compile the package and pytest's plugins again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test ui lint docs replicate coverage lock clean
+.PHONY: demo test ui lint docs replicate coverage calibrate lock clean
 
 demo: .venv/runtime $(DAGSTER_HOME)/dagster.yaml  ## raw events to decisions, once, with a closing table
 	python -m causal_assets.demo
@@ -35,6 +35,9 @@ replicate: .venv/dev  ## published answers through the study path; PUBLISHED=<fo
 
 coverage: .venv/dev  ## do intervals cover at their stated rate?
 	OMP_NUM_THREADS=1 python -m benchmarks.coverage
+
+calibrate: .venv/dev  ## do checks stay silent in healthy studies, and speak in broken ones?
+	OMP_NUM_THREADS=1 python -m benchmarks.calibration
 
 lock: | $(UV)  ## resolve the pinned versions again; no download address is recorded
 	$(UV) pip compile --quiet --upgrade $(COMPILE) pyproject.toml -o requirements.lock

@@ -61,7 +61,9 @@ class DifferenceInDifferences(TableStudy):
     design: ClassVar[str] = "difference-in-differences"
     identification: ClassVar[Identification] = BY_TRENDS
     randomised: ClassVar[bool] = False
-    checks: ClassVar[tuple[str, ...]] = ("parallel_trends", "alternatives", *TABLE_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = (
+        "parallel_trends", "placebo_in_time", "anticipation", "placebo_units", "alternatives", *TABLE_CHECKS,
+    )  # fmt: skip
     cohort_grain: ClassVar[tuple[str, ...]] = ("unit_id", "period")
     estimate_fields: ClassVar[tuple[str, ...]] = ("estimator", "controls", "average", "anticipation", "seed")
 
@@ -200,11 +202,8 @@ class DifferenceInDifferences(TableStudy):
         }
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """Parallel trends: sensitivity and what the pre-trend test could have seen; alternatives the data refuse."""
-        from dataclasses import asdict
-
+        """Parallel trends, and effects where there can be none: before adoption, and among the untreated."""
         from causal_assets.diagnostics.alternatives import alternatives
-        from causal_assets.diagnostics.parallel_trends import parallel_trends, untestable
 
         methods = [estimate.method for role, estimate in findings if role is Role.ALTERNATIVE]
         refused: dict[str, str] = {}
@@ -214,15 +213,50 @@ class DifferenceInDifferences(TableStudy):
                     way()
                 except Refusal as reason:
                     refused[words] = str(reason)
-        told = alternatives(refused)
+        rows = self.panel(warehouse, study, self.primary.name)
+        return [*self._before(warehouse, study, rows), *self._untreated(rows), alternatives(refused)]
+
+    def _before(self, warehouse: Warehouse, study: str, rows: dict[str, NDArray[Any]]) -> list[Diagnostic]:
+        from dataclasses import asdict
+
+        from causal_assets.diagnostics import placebo_in_time as before
+        from causal_assets.diagnostics.parallel_trends import parallel_trends, untestable
+        from causal_assets.estimators.before_adoption import anticipation, placebo_in_time
+
         try:
-            rows = self.panel(warehouse, study, self.primary.name)
             events = self.cells(warehouse, study, rows, "universal").aggregate("dynamic").event_study()
-            rule = self.decision
+            rule, name, level = self.decision, self.primary.name, self.level
             pays = rule.cost_per_unit / rule.value_per_outcome if rule.value_per_outcome else 0.0
-            return [parallel_trends(**asdict(pre_trend(events, threshold=pays, level=self.level))), told]
+            average = events.average(outcome=name, level=level)
+            return [
+                parallel_trends(**asdict(pre_trend(events, threshold=pays, level=level))),
+                before.placebo_in_time(placebo_in_time(events, outcome=name, level=level), average),
+                before.anticipation(anticipation(events, outcome=name, level=level), average),
+            ]
         except Refusal as error:
-            return [untestable(str(error)), told]
+            return [untestable(str(error))]
+
+    def _untreated(self, rows: dict[str, NDArray[Any]]) -> list[Diagnostic]:
+        """Made-up treated groups among the units, or clusters, that are never treated, at the first adoption date."""
+        from causal_assets.diagnostics.placebo_units import placebo_units
+        from causal_assets.estimators.before_adoption import rejections_among_untreated
+
+        never = rows["treated"] == 0
+        own, index = np.unique(rows["cluster"][never], return_inverse=True)
+        after = rows["period"][never] >= rows["period"][rows["d"] == 1].min()
+        cell = index + own.size * after
+        sums, counts = (
+            np.bincount(cell, weights, 2 * own.size).reshape(2, -1)
+            for weights in (rows["y"][never], np.ones(cell.size))
+        )
+        whole = counts.min(axis=0) > 0  # a unit may lack one of the sides
+        change = sums[1, whole] / counts[1, whole] - sums[0, whole] / counts[0, whole]
+        treated = np.unique(rows["cluster"][~never]).size
+        try:
+            rejected = rejections_among_untreated(change, treated, level=self.level, seed=self.seed)
+        except Refusal:
+            return []
+        return [placebo_units(rejected, self.level)]
 
     def figures(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, Any]:
         """Effects by event time with simultaneous bands, and what two-way effects would have averaged."""

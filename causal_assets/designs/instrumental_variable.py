@@ -13,7 +13,7 @@ from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.instruments import Instrumented
 from causal_assets.memo.facts import NO_INTERFERENCE, Identification
-from causal_assets.types import Diagnostic, Role
+from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.results import Finding
 
@@ -49,7 +49,9 @@ class InstrumentalVariable(TableStudy):
     design: ClassVar[str] = "instrumental variable"
     identification: ClassVar[Identification] = BY_INSTRUMENT
     randomised: ClassVar[bool] = False
-    checks: ClassVar[tuple[str, ...]] = ("first_stage", "negative_control", *TABLE_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = (
+        "first_stage", "monotonicity", "instrument_validity", "negative_control", *TABLE_CHECKS,
+    )  # fmt: skip
 
     columns: InstrumentColumns
 
@@ -100,11 +102,36 @@ class InstrumentalVariable(TableStudy):
         )
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """How strongly the instrument moves the treatment, and outcomes that it should not move."""
+        """How strongly the instrument moves the treatment, and all alike; outcomes that it should not move."""
         from causal_assets.diagnostics.first_stage import first_stage
         from causal_assets.diagnostics.negative_control import negative_control
 
-        found = self._fit(self.rows(warehouse, study, self.primary.name), self.primary.name)
+        rows = self.rows(warehouse, study, self.primary.name)
+        found = self._fit(rows, self.primary.name)
         stage = found.first_stage and replace(found.first_stage, outcome=self.columns.treatment)
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
-        return [first_stage(found.strength, stage), negative_control(controls)]
+        told = self._of_one_instrument(rows, stage) if stage else []
+        return [first_stage(found.strength, stage), *told, negative_control(controls)]
+
+    def _of_one_instrument(self, rows: dict[str, NDArray[Any]], stage: Estimate) -> list[Diagnostic]:
+        """The first stage by halves of the covariates; Kitagawa's test where the instrument needs no controls."""
+        from causal_assets.diagnostics.monotonicity import density, monotonicity
+        from causal_assets.estimators.late_assumptions import first_stages, shrinking_density
+
+        y, d, z = rows["y"], rows["treatment"], rows["instrument_0"]
+        told = []
+        if self.covariates:
+            names, x = self.covariate_matrix(rows)
+            parts = {}
+            for name, column in zip(names, x.T, strict=True):
+                limit = min(float(np.median(column)), float(column.max(initial=-np.inf, where=column < column.max())))
+                parts |= {f"{name} > {limit:.4g}": column > limit, f"{name} <= {limit:.4g}": column <= limit}
+            by_part = first_stages(
+                y, d, z, parts, treatment=stage.outcome, x=x, absorb=rows.get("fixed_effect"),
+                cluster=rows.get("cluster"),
+            )  # fmt: skip
+            told += [monotonicity(stage, by_part)] if by_part else []
+        binary = all(set(np.unique(values).tolist()) == {0, 1} for values in (d, z))
+        if binary and not self.covariates and "fixed_effect" not in rows and "cluster" not in rows:
+            told.append(density(*shrinking_density(y, d, z)))
+        return told

@@ -57,8 +57,8 @@ class RegressionDiscontinuity(TableStudy):
     identification: ClassVar[Identification] = AT_THE_CUTOFF
     randomised: ClassVar[bool] = False
     checks: ClassVar[tuple[str, ...]] = (
-        "manipulation", "continuity", "mass_points", "bandwidth", "donut", "first_stage", "negative_control",
-        *TABLE_CHECKS,
+        "manipulation", "continuity", "mass_points", "bandwidth", "donut", "placebo_cutoffs", "first_stage",
+        "negative_control", *TABLE_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = ("cutoff", "treated_where")
     estimate_fields: ClassVar[tuple[str, ...]] = (
@@ -196,7 +196,7 @@ class RegressionDiscontinuity(TableStudy):
         return found
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """Sorting at the cutoff, jumps of covariates, enough values near it, other bandwidths, a donut, take-up."""
+        """Sorting at the cutoff, jumps of covariates and elsewhere, values near it, bandwidths, a donut, take-up."""
         from causal_assets.diagnostics.bandwidth import bandwidth
         from causal_assets.diagnostics.continuity import continuity
         from causal_assets.diagnostics.donut import donut
@@ -204,7 +204,9 @@ class RegressionDiscontinuity(TableStudy):
         from causal_assets.diagnostics.manipulation import manipulation
         from causal_assets.diagnostics.mass_points import mass_points
         from causal_assets.diagnostics.negative_control import negative_control
+        from causal_assets.diagnostics.placebo_cutoffs import placebo_cutoffs
         from causal_assets.estimators.discontinuity import density_jump
+        from causal_assets.estimators.placebo_cutoffs import placebo_cutoffs as at_other_cutoffs
 
         rows = self.rows(warehouse, study, self.primary.name)
         jump = self._jump(rows, self.primary.name)
@@ -217,6 +219,9 @@ class RegressionDiscontinuity(TableStudy):
             continuity([estimate for role, estimate in findings if role is Role.PLACEBO]),
             mass_points(jump.distinct, jump.rows, jump.warnings),
             bandwidth(jump.estimate, others),
+            placebo_cutoffs(
+                dict(at_other_cutoffs(rows["y"], rows["running"], jump, **self._options(rows, self.primary.name)))
+            ),
         ]
         if self.donut is not None:
             found.append(donut(jump.estimate, by_method[_without(self.donut)], self.donut))

@@ -18,12 +18,15 @@ from causal_assets.estimators.synthetic_did import synthetic_did
 from causal_assets.memo.facts import Identification
 from causal_assets.protocol import Finite
 from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
 from causal_assets.warehouse.queries.tables import numbered
 from causal_assets.warehouse.results import Finding
 
 # A donor with less weight than this does not count.
 NO_WEIGHT = 1e-6
+# So many donors make a p of 5% possible by rank.
+ENOUGH_DONORS = 19
 Period = int | str
 ON_PREDICTORS = " matched on predictors,"
 BY_DONORS = Identification(
@@ -71,7 +74,10 @@ class SyntheticControl(TableStudy):
     design: ClassVar[str] = "synthetic control"
     identification: ClassVar[Identification] = BY_DONORS
     randomised: ClassVar[bool] = False
-    checks: ClassVar[tuple[str, ...]] = ("pre_fit", "donors", "resolution", "few_treated", *TABLE_CHECKS)
+    checks: ClassVar[tuple[str, ...]] = (
+        "pre_fit", "hull", "donors", "placebo_in_time", "anticipation", "placebo_in_space", "resolution", "few_treated",
+        *TABLE_CHECKS,
+    )  # fmt: skip
     cohort_grain: ClassVar[tuple[str, ...]] = ("unit_id", "period")
     cohort_fields: ClassVar[tuple[str, ...]] = ("treated",)
     estimate_fields: ClassVar[tuple[str, ...]] = (
@@ -267,14 +273,17 @@ class SyntheticControl(TableStudy):
             found.append(replace(estimate, method=estimate.method + suffix))
         return found
 
-    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:  # noqa: ARG002
-        """Fit before treatment, dependence on single donors, what the test can resolve, number of treated units."""
+    def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """Fit and gaps before treatment, single donors, untreated units, what the test can resolve, treated units."""
         from causal_assets.diagnostics.donors import donors
         from causal_assets.diagnostics.few_treated import few_treated
+        from causal_assets.diagnostics.hull import hull
         from causal_assets.diagnostics.pre_fit import pre_fit
         from causal_assets.diagnostics.resolution import resolution
         from causal_assets.estimators.placebo_space import GROUPS, groups_of_units, placebo_gaps
 
+        primary = results.primary(findings)
+        assert primary is not None  # the graph asks for diagnostics of an estimate only
         panel = self.panel(warehouse, study, self.primary.name)
         method = self.method(panel)
         match = self.matched(warehouse, study)
@@ -284,9 +293,12 @@ class SyntheticControl(TableStudy):
         told = [pre_fit(rmspe[0], rmspe[1:], scaled_l2=found.scaled_l2, effect=found.effect)]
         if len(panel.donors) > 2 and match:
             used = [donor for donor, w in zip(panel.donors, found.weights, strict=True) if w > NO_WEIGHT]
-            told.append(donors(found.effect, {donor: match(panel.without(donor)).effect for donor in used}))
-        elif len(panel.donors) > 2:
-            told.append(donors(found.effect, leave_one_out(panel, method)))
+            told.append(donors(primary, {donor: match(panel.without(donor)).effect for donor in used}))
+        elif len(panel.donors) > 2 and self.estimator == "synthetic_control":
+            told.append(donors(primary, leave_one_out(panel, method)))
+        if not match:
+            told += [hull(panel.outside(demeaned=method.demeaned), panel.pre), *self._before(panel, method, primary)]
+            told += self._beside(primary, findings)
         if self.estimator == "synthetic_did":
             told.append(few_treated(int(panel.treated.sum())))
         elif self.inference == "conformal":
@@ -294,6 +306,41 @@ class SyntheticControl(TableStudy):
         else:
             told.append(resolution(len(groups), self.level))
         return told
+
+    def _before(self, panel: Panel, method: Method, primary: Estimate) -> list[Diagnostic]:
+        """Gaps in the last periods before the treatment, and in stretches as long as that after it before these."""
+        from causal_assets.diagnostics.placebo_periods import early_periods, placebo_periods
+
+        after = panel.y.shape[1] - panel.pre
+        ahead = -(-after // 2)
+        stretches = ((ahead, 0), (after, ahead), (after, ahead + after))
+        early, *placebos = (self._gap_before(panel, method, length, ends) for length, ends in stretches)
+        told = [early_periods(early, ahead)] if early else []
+        shown = [placebo for placebo in placebos if placebo]
+        return [*told, placebo_periods(shown, primary)] if shown else told
+
+    def _gap_before(self, panel: Panel, method: Method, length: int, ends: int) -> Estimate | None:
+        """The gap over ``length`` periods, ``ends`` before the treatment; None where the fit could not be compared.
+
+        A fit on less than half of the time is another fit, and one that is exact shows no gaps (``pre_fit`` tells).
+        """
+        if panel.pre - ends - length < max(panel.pre / 2, 2):
+            return None
+        # Among fewer units the smallest p is above 5%, and nothing would be seen; blocks of time then say more.
+        inference = "placebo" if len(panel.donors) >= ENOUGH_DONORS else "conformal"
+        try:
+            return self.effect(panel.earlier(length, ends=ends), self.primary.name, method, inference)
+        except ValueError:
+            return None
+
+    def _beside(self, primary: Estimate, findings: Sequence[Finding]) -> list[Diagnostic]:
+        """The claim among untreated units, where it was made by permuting time."""
+        from causal_assets.diagnostics.placebo_in_space import placebo_in_space
+
+        if self.inference != "conformal":
+            return []
+        ranked = [e for role, e in findings if role is Role.ALTERNATIVE and "placebo in space" in e.method]
+        return [placebo_in_space(primary, e) for e in ranked]
 
     def figures(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, Any]:  # noqa: ARG002
         """The treated beside their weighted donors, and the donors' weights; none for synthetic DiD."""

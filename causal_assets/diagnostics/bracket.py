@@ -14,18 +14,20 @@ def bracket(adjusted: Estimate, did: Estimate) -> Diagnostic:
     """Adjustment for lagged outcomes beside 2x2 difference-in-differences; value is their distance in joint errors.
 
     If treatment was chosen on past outcomes, or if both arms would have moved in parallel, the truth lies between
-    them. Opposite signs beyond noise therefore leave the sign open: FAIL. Opposite signs within noise, or one sign but
-    sizes apart beyond it (one of the two is wrong, and which is not in the data): REVIEW.
+    them. Opposite signs beyond noise therefore leave the sign open: FAIL. Opposite signs within noise where one of them
+    is told from zero, or one sign but sizes apart beyond noise (one of the two is wrong, and which is not in the data):
+    REVIEW. Where neither is told from zero, no sign is claimed, and signs that differ by noise mean nothing.
 
     Sources: Angrist & Pischke (2009), sec. 5.4; Ding & Li (2019), A bracketing relationship, Political Analysis 27(4).
     """
     distance = abs(adjusted.value - did.value) / hypot(adjusted.spread, did.spread)
     opposite = adjusted.value * did.value < 0
     apart = distance > NOISE
+    signed = any(not e.low <= 0 <= e.high for e in (adjusted, did))
     status, verdict = {
         (False, False): (Status.PASS, "they agree"),
         (False, True): (Status.REVIEW, "they agree on the sign, not on the size"),
-        (True, False): (Status.REVIEW, "the signs differ by no more than noise"),
+        (True, False): (Status.REVIEW if signed else Status.PASS, "the signs differ by no more than noise"),
         (True, True): (Status.FAIL, "the sign is not identified"),
     }[opposite, apart]
     return diagnostic(

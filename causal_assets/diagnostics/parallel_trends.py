@@ -10,7 +10,7 @@ REJECTED, DOUBTFUL = 0.01, 0.05
 POWER = 0.8  # the field's convention
 
 
-def parallel_trends(*, p_value: float, power: float, breakdown: float, claimed: bool) -> Diagnostic:
+def parallel_trends(*, p_value: float, power: float, breakdown: float, bend: float, claimed: bool) -> Diagnostic:
     """The arguments are the fields of ``estimators.parallel_trends.PreTrend``; value is the breakdown Mbar.
 
     FAIL needs both a claim that breaks down below Mbar 0.5 and a pre-test that rejects at 1%: where nothing but noise
@@ -21,7 +21,8 @@ def parallel_trends(*, p_value: float, power: float, breakdown: float, claimed: 
     doubtful = fragile or p_value < DOUBTFUL or power < POWER
     status = Status.FAIL if fragile and p_value < REJECTED else Status.REVIEW if doubtful else Status.PASS
     claim = (
-        f"The effect's interval excludes the threshold up to {breakdown:.2g} times the largest drift before adoption"
+        f"The effect's interval excludes the threshold up to {breakdown:.2g} times the largest drift before adoption, "
+        f"and while the drift's slope changes by less than {bend:.2g} a period"
         if claimed
         else "The effect's interval does not exclude the threshold even if trends are parallel"
     )

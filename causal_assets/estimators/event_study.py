@@ -78,21 +78,26 @@ class EventStudy:
         return replace(found, estimand="ATT, average after adoption")
 
     def pre_trend(self) -> tuple[float, int, float]:
-        """Wald statistic that every effect before adoption is zero, its degrees of freedom and p-value (chi-squared).
+        """Wald statistic that every effect before adoption is zero, its degrees of freedom and p-value.
+
+        Hotelling's: a chi-squared takes a covariance estimated from a few dozen units as known and rejects too often.
 
         Passing it proves nothing, and it may have no power: see ``diagnostics.parallel_trends``.
 
         Raises:
             ValueError: no period before the reference, or covariances that were not computed.
         """
-        from scipy.stats import chi2
+        from scipy.stats import f
 
         before = [k for k, when in enumerate(self.relative) if when < self.reference]
         if not before or not self.joint:
             raise Refusal("relative: a pre-trend test needs 2 periods before adoption and the full covariance")
         inverse, rank = pseudo_inverse(self.cov[np.ix_(before, before)])
         wald = float(self.coef[before] @ inverse @ self.coef[before])
-        return wald, rank, float(chi2.sf(wald, rank))
+        rest = self.df - rank + 1
+        if rest <= 0:
+            raise Refusal(f"relative: a joint test of {rank} periods before adoption needs more units or clusters")
+        return wald, rank, float(f.sf(wald * rest / (rank * self.df), rank, rest))
 
 
 def event_study(control: Moments, treated: Moments, relative: Sequence[int], *, joint: bool = True) -> EventStudy:

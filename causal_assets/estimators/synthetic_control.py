@@ -123,6 +123,21 @@ class Panel:
             units=tuple(u for u, k in zip(self.units, kept, strict=True) if k),
         )
 
+    def earlier(self, periods: int, *, ends: int = 0) -> Self:
+        """Made-up treatment of the last ``periods`` before the treatment, less the ``ends`` very last of them.
+
+        Raises:
+            ValueError: as the class; fewer than 2 periods before the made-up one.
+        """
+        last = self.pre - ends
+        return replace(self, y=self.y[:, :last], pre=last - periods, periods=self.periods[:last])
+
+    def outside(self, *, demeaned: bool) -> int:
+        """Periods before the treatment in which the mean of the treated is outside the range of the donors."""
+        z = centred(self.y, ~self.treated, self.pre, demeaned)[:, : self.pre]
+        target, donors = z[self.treated].mean(axis=0), z[~self.treated]
+        return int(((target < donors.min(axis=0)) | (target > donors.max(axis=0))).sum())
+
     def one_by_one(self) -> dict[str, Self]:
         """One panel per treated unit, each beside all donors."""
         treated = [u for u, d in zip(self.units, self.treated, strict=True) if d]

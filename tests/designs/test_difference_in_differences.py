@@ -54,7 +54,8 @@ def test_a_staggered_panel_in_any_order_gives_the_effect_and_its_evidence(home: 
     assert told.primary.covers(2.0) and not told.primary.covers(0.0)
     assert "doubly robust" in told.primary.method
     assert told.primary.n_treated == told.primary.n_control == 100
-    assert told.evidence["parallel_trends"].status is Status.PASS
+    for name in ("parallel_trends", "placebo_in_time", "anticipation", "placebo_units"):
+        assert told.evidence[name].status is Status.PASS, told.evidence[name].message
     methods = told.alternatives()
     assert any("two-way" in method for method in methods)
     assert any("less a linear trend" in method for method in methods)
@@ -148,3 +149,13 @@ def test_what_cannot_be_answered_stops_the_study_by_name(home: Home) -> None:
     ]:
         with pytest.raises(Exception, match=message):
             DifferenceInDifferences.resolve_from_dict({"table": "table.parquet", **FIELDS, **wrong})
+
+
+def test_stores_that_sell_more_before_they_adopt_fail_the_placebo(tmp_path: Path) -> None:
+    columns = table(dates=(7,))
+    ahead = 1.5 * ((columns["introduced"] > 0) & (columns["month"] == 6))
+    told = find(tmp_path, DifferenceInDifferences, FIELDS, columns | {"revenue": columns["revenue"] + ahead})
+    assert told.evidence["anticipation"].status is Status.FAIL
+    drift = 0.5 * (columns["introduced"] > 0) * columns["month"]
+    told = find(tmp_path, DifferenceInDifferences, FIELDS, columns | {"revenue": columns["revenue"] + drift})
+    assert told.evidence["placebo_in_time"].status is Status.REVIEW  # beyond chance, a fourth of the effect

@@ -56,6 +56,8 @@ def test_an_encouragement_gives_the_effect_of_the_treatment_with_its_first_stage
     assert told.primary.covers(TRUTH)
     assert "400 clusters" in told.primary.method
     assert told.alternatives()[ITT].value == pytest.approx(told.primary.value * 0.5, rel=0.1)
+    assert told.evidence["monotonicity"].status is Status.PASS
+    assert "instrument_validity" not in told.evidence  # the instrument may need the controls
     stage = next(e for role, e in told.findings if role is Role.SECONDARY)
     assert (stage.outcome, stage.value) == ("uses_app", pytest.approx(0.5, abs=0.05))
     assert told.evidence["first_stage"].status is Status.PASS
@@ -91,5 +93,16 @@ def test_insurance_take_up_by_friends_is_the_published_answer_through_a_study(ho
     }
     told = find(home.root, InstrumentalVariable, fields, columns)
     assert (told.primary.value, told.primary.std_error) == pytest.approx((0.7911, 0.2731), abs=5e-5)
+    assert told.evidence["monotonicity"].status is Status.PASS
+    assert "instrument_validity" not in told.evidence  # the instrument may need the controls
     stage = next(e for role, e in told.findings if role is Role.SECONDARY)
     assert (stage.value, stage.std_error) == pytest.approx((0.1180, 0.0344), abs=5e-5)
+
+
+def test_an_instrument_that_moves_the_outcome_itself_is_contradicted_where_it_needs_no_controls(tmp_path: Path) -> None:
+    columns = table()
+    columns["spend"] = columns["spend"] + 15.0 * columns["invited"]
+    bare = {"columns": {"instruments": ["invited"], "treatment": "uses_app"}, "covariates": []}
+    told = find(tmp_path, InstrumentalVariable, FIELDS | bare, columns)
+    assert told.evidence["instrument_validity"].status is Status.FAIL
+    assert "monotonicity" not in told.evidence  # nothing to divide the rows by

@@ -56,7 +56,7 @@ def test_a_cutoff_gives_the_effect_there_with_its_evidence(home: Home) -> None:
         "robust, 2 times the bandwidth", "robust, without rows closer than 0.5 to the cutoff",
     ]  # fmt: skip
     assert [e.outcome for role, e in told.findings if role is Role.PLACEBO] == ["age", "region=south"]
-    for name in ("manipulation", "continuity", "mass_points", "bandwidth", "donut"):
+    for name in ("manipulation", "continuity", "mass_points", "bandwidth", "donut", "placebo_cutoffs"):
         assert told.evidence[name].status is Status.PASS, told.evidence[name].message
     assert told.decision.verdict is Verdict.SHIP
     assert "Does free shipping raise the basket?" in told.memo

@@ -50,7 +50,8 @@ def test_a_panel_in_any_order_gives_the_effect_and_what_it_hangs_on(home: Home) 
     assert any("synthetic difference-in-differences" in method for method in methods)
     assert sum("without u" in method for method in methods) >= 1
     assert told.evidence["pre_fit"].status is Status.PASS
-    assert told.evidence["resolution"].status is Status.PASS
+    for name in ("resolution", "hull", "placebo_in_time", "anticipation", "placebo_in_space"):
+        assert told.evidence[name].status is Status.PASS, told.evidence[name].message
     assert {"donors", "retrospective"} <= told.evidence.keys()
     assert "What did the campaign add?" in told.memo
 
@@ -129,3 +130,13 @@ def test_a_city_without_a_predictor_stops_the_study_by_name(home: Home) -> None:
     result = house_of(home, SyntheticControl, FIELDS | PREDICTORS).run(*stages)
     assert not result.success
     assert "predictors.size: 1 units have no value over its periods, such as ['u03']" in failures(result)
+
+
+def test_a_city_that_leaves_its_donors_before_the_treatment_fails_at_earlier_dates(home: Home) -> None:
+    columns = table(effect=0.0)
+    own = columns["city"] == "u00"
+    drifting = columns | {"revenue": columns["revenue"] + own * 0.3 * np.maximum(columns["week"] - 20, 0)}
+    told = find(home.root, SyntheticControl, FIELDS, drifting)
+    assert told.evidence["placebo_in_time"].status is Status.FAIL
+    above = find(home.root, SyntheticControl, FIELDS, columns | {"revenue": columns["revenue"] + own * 50.0})
+    assert above.evidence["hull"].status is Status.REVIEW

@@ -17,6 +17,6 @@ from causal_assets.types import Status
     ],
 )
 def test_only_a_fragile_claim_with_drifts_beyond_chance_fails(p_value, power, breakdown, claimed, status):
-    found = parallel_trends(p_value=p_value, power=power, breakdown=breakdown, claimed=claimed)
+    found = parallel_trends(p_value=p_value, power=power, breakdown=breakdown, bend=0.1, claimed=claimed)
     assert found.status is status
     assert (found.value, found.threshold) == (breakdown, 0.5)

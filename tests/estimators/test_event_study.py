@@ -9,7 +9,7 @@ from causal_assets.estimators.cluster_robust import cluster_fit, cluster_product
 from causal_assets.estimators.event_study import event_study, event_study_clusters, one_adoption
 from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.moments import Moments
-from causal_assets.estimators.parallel_trends import breakdown, detrended, pre_trend
+from causal_assets.estimators.parallel_trends import breakdown, detrended, pre_test, pre_trend
 from tests.estimators.panels import event_study_rows, long
 
 PERIODS, ADOPTION = 7, 4
@@ -129,7 +129,7 @@ def test_a_claim_is_excluded_too_often_at_no_violation_that_the_bound_allows():
 def test_power_of_the_pre_test_is_the_share_of_trends_it_finds():
     judged = pre_trend(_study(0, effect=(1.0,) * 3))
     slope = np.mean(_study(0, effect=(1.0,) * 3).coef[3:]) / 2 / 2  # bias 1, 2, 3 times the slope
-    found = np.mean([_study(s, slope=slope).pre_trend()[2] < 0.05 for s in range(400)])
+    found = np.mean([pre_test(_study(s, slope=slope), slope=0.0)[0] < 0.05 for s in range(400)])
     assert judged.power == pytest.approx(found, abs=0.1)
     assert judged.claimed and judged.breakdown > 0
     weak = pre_trend(_study(1, units=30, effect=(0.0,) * 3))
