@@ -9,6 +9,7 @@ from causal_assets.definitions import defs
 from causal_assets.designs.catalogue import every_design
 from causal_assets.designs.study import Study
 from causal_assets.designs.table import TableStudy
+from causal_assets.memo.facts import Assumption
 from causal_assets.warehouse.results import TABLES
 
 DOCS = Path(__file__).parent
@@ -54,7 +55,7 @@ def asset_table() -> str:
 
 def design_section(design: type[Study]) -> str:
     """A design: how it is scaffolded, why its answer is an effect, what it assumes, what is checked, its template."""
-    names = {"unit": "unit", "control": "control", "treated": "treated"}
+    told = design.identification.filled("unit", ("control", "treated"))
     template = (DOCS.parent / "causal_assets" / "templates" / f"{design.__name__}.yaml").read_text(encoding="utf-8")
     reads = "a prepared table" if issubclass(design, TableStudy) else "events, from the marts"
     lines = [
@@ -69,14 +70,22 @@ def design_section(design: type[Study]) -> str:
         template.rstrip(),
         "```",
         "",
-        design.identification.words.format(**names),
+        told.words,
         "",
-        *(f"- {assumption.format(**names)}" for assumption in design.identification.assumptions),
+        *(f"- {assumption.words} {_tie(assumption)}" for assumption in told.assumptions),
         "",
         f"Checks: {', '.join(f'`{check}`' for check in design.checks)}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _tie(assumption: Assumption) -> str:
+    """What speaks to an assumption, in italics."""
+    if assumption.untestable is not None:
+        return f"*Cannot be checked from data: {assumption.untestable}*"
+    ties = (("Checked by", assumption.checks), ("Sensitivity", assumption.sensitivity))
+    return " ".join(f"*{kind}: {', '.join(f'`{name}`' for name in names)}.*" for kind, names in ties if names)
 
 
 def designs_page() -> str:

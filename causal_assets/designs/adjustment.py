@@ -12,7 +12,7 @@ from causal_assets.designs import reporting
 from causal_assets.designs.adjusted_checks import hidden_causes, spread
 from causal_assets.designs.observational import PROPENSITY_BINS
 from causal_assets.designs.table import TableStudy, columns_of
-from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
@@ -29,9 +29,12 @@ BY_ADJUSTMENT = Identification(
     words="Nobody was assigned by chance. Treated and untreated {unit}s are made alike in everything recorded before "
     "the treatment, and the difference that is left is read as its effect. What was not recorded is not adjusted.",
     assumptions=(
-        "Whatever drove both the treatment and the outcome is among the covariates.",
-        "No covariate was changed by the treatment.",
-        "Every {unit} compared could have been treated or not.",
+        Assumption(
+            words="Whatever drove both the treatment and the outcome is among the covariates.",
+            checks=("negative_control", "causal_graph"),
+        ),
+        Assumption(words="No covariate was changed by the treatment.", checks=("causal_graph",)),
+        Assumption(words="Every {unit} compared could have been treated or not.", checks=("overlap", "clipping")),
         NO_INTERFERENCE,
     ),
     by_chance=False,

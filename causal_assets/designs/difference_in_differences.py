@@ -17,7 +17,7 @@ from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.parallel_trends import detrended, pre_trend
 from causal_assets.estimators.staggered import Effects, GroupTime, group_time
 from causal_assets.estimators.two_way import wide_panel
-from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries import panels
@@ -27,8 +27,15 @@ BY_TRENDS = Identification(
     words="Treated {unit}s are compared with {unit}s not treated at that time, each with its own past. Had nobody been "
     "treated, both would have changed alike; what the treated changed more is the effect.",
     assumptions=(
-        "Without treatment, treated and untreated {unit}s would have changed by the same amount (parallel trends).",
-        "Nobody reacted before being treated, beyond the anticipation declared.",
+        Assumption(
+            words="Without treatment, treated and untreated {unit}s would have changed by the same amount "
+            "(parallel trends).",
+            checks=("parallel_trends",),
+            sensitivity=("alternatives",),
+        ),
+        Assumption(
+            words="Nobody reacted before being treated, beyond the anticipation declared.", checks=("parallel_trends",)
+        ),
         NO_INTERFERENCE,
     ),
     by_chance=False,

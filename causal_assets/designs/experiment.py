@@ -29,7 +29,7 @@ from causal_assets.designs.table import TABLE_CHECKS, TableStudy, columns_of
 from causal_assets.estimators.bayes import Posterior
 from causal_assets.estimators.bounds import MANSKI
 from causal_assets.estimators.moments import Moments
-from causal_assets.memo.facts import Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Identification, assigned_by_chance, recorded_alike
 from causal_assets.protocol import Arm, Arms, Range
 from causal_assets.types import Diagnostic, Estimate, Role, Status
 from causal_assets.warehouse import results
@@ -53,7 +53,14 @@ class Experiment(TableStudy):
     """
 
     design: ClassVar[str] = "randomised experiment"
-    identification: ClassVar[Identification] = BY_CHANCE
+    identification: ClassVar[Identification] = replace(
+        BY_CHANCE,
+        assumptions=(
+            assigned_by_chance("srm", "srm_analysed", "balance", "negative_control"),
+            recorded_alike("attrition", "data_loss"),
+            NO_INTERFERENCE,
+        ),
+    )
     randomised: ClassVar[bool] = True
     checks: ClassVar[tuple[str, ...]] = (
         "srm", "srm_analysed", "balance", "missing_pattern", "attrition", "loss_bound", "skew",

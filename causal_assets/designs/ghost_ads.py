@@ -10,7 +10,13 @@ from causal_assets.designs.randomized import BY_CHANCE, read_arms
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.ghost_ads import Answers, Cell
 from causal_assets.estimators.moments import Moments
-from causal_assets.memo.facts import Identification
+from causal_assets.memo.facts import (
+    NO_INTERFERENCE,
+    Assumption,
+    Identification,
+    assigned_by_chance,
+    recorded_alike,
+)
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse.engine import Warehouse, identifier
@@ -23,9 +29,17 @@ BY_CHANCE_AND_LOG = Identification(
     + " The log says in both groups who would have been shown the ad; among those, the difference "
     "divided by the difference in exposure is the effect of seeing it.",
     assumptions=(
-        *BY_CHANCE.assumptions,
-        "The log's rule is blind to the arm: it would serve the same {unit} in either.",
-        "Being assigned changes the outcome only by the ad being seen.",
+        assigned_by_chance("srm"),
+        recorded_alike("data_loss"),
+        NO_INTERFERENCE,
+        Assumption(
+            words="The log's rule is blind to the arm: it would serve the same {unit} in either.",
+            checks=("prediction",),
+        ),
+        Assumption(
+            words="Being assigned changes the outcome only by the ad being seen.",
+            untestable="whatever else came with the assignment would show in the same difference.",
+        ),
     ),
     by_chance=True,
 )

@@ -12,7 +12,7 @@ from pydantic import Field
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.instruments import Instrumented
-from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.results import Finding
@@ -23,9 +23,16 @@ BY_INSTRUMENT = Identification(
     "treatment alone, its effect on the outcome divided by its effect on the treatment is what the treatment caused, "
     "for each {unit} that the instrument moves.",
     assumptions=(
-        "The instrument is as good as random, given the controls.",
-        "It changes the outcome through the treatment alone.",
-        "It moves no {unit} away from the treatment while it moves others towards it.",
+        Assumption(words="The instrument moves the treatment.", checks=("first_stage",)),
+        Assumption(words="The instrument is as good as random, given the controls.", checks=("negative_control",)),
+        Assumption(
+            words="It changes the outcome through the treatment alone.",
+            untestable="another way to the outcome looks like a larger effect of the treatment.",
+        ),
+        Assumption(
+            words="It moves no {unit} away from the treatment while it moves others towards it.",
+            untestable="what a {unit} would have done otherwise is seen for none of them.",
+        ),
         NO_INTERFERENCE,
     ),
     by_chance=False,

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.structural_time_series import LEVEL_STEP, Counterfactual
-from causal_assets.memo.facts import Identification
+from causal_assets.memo.facts import Assumption, Identification
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse.engine import Warehouse, literal
 from causal_assets.warehouse.results import Finding
@@ -22,9 +22,18 @@ BY_FORECAST = Identification(
     words="Everyone was treated at once. The time before says how the outcome moves with series that the intervention "
     "does not touch; from then on those series say what would have happened, and the difference is the effect.",
     assumptions=(
-        "The intervention does not affect the control series.",
-        "How the outcome moves with them would have stayed as it was.",
-        "Nothing else began together with the intervention.",
+        Assumption(
+            words="The intervention does not affect the control series.",
+            untestable="what the controls would have done without it is seen as little as for the outcome.",
+        ),
+        Assumption(
+            words="How the outcome moves with them would have stayed as it was.",
+            checks=("level_break", "residual_drift", "residual_autocorrelation", "placebo_split"),
+        ),
+        Assumption(
+            words="Nothing else began together with the intervention.",
+            untestable="what begins on the same day in the only series treated cannot be told apart from it.",
+        ),
     ),
     by_chance=False,
 )

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.mediation import Models
-from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse.engine import Warehouse, identifier
@@ -24,9 +24,17 @@ BY_PATHS = Identification(
     "with \u201c{control}\u201d does not give that split: it also takes that, among {unit}s alike in all that was "
     "recorded before, the mediator is as good as random.",
     assumptions=(
-        "Assignment was random, or as good as random given what was recorded before it.",
-        "Nothing unseen moves both the mediator and the outcome.",
-        "Nothing that the treatment changed moves both the mediator and the outcome.",
+        Assumption(
+            words="Assignment was random, or as good as random given what was recorded before it.",
+            untestable="how the arms were made is not in the table.",
+        ),
+        Assumption(
+            words="Nothing unseen moves both the mediator and the outcome.", sensitivity=("mediation_sensitivity",)
+        ),
+        Assumption(
+            words="Nothing that the treatment changed moves both the mediator and the outcome.",
+            untestable="such a variable is no column of the table, and adjusting for it would not help.",
+        ),
         NO_INTERFERENCE,
     ),
     by_chance=False,

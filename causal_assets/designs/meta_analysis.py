@@ -10,7 +10,7 @@ import numpy as np
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.pooling import Pooled, partial_pooling, random_effects
-from causal_assets.memo.facts import Identification
+from causal_assets.memo.facts import Assumption, Identification
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.results import Finding
@@ -23,9 +23,22 @@ POOLED = Identification(
     words="Each {unit} has estimated the effect of “{treated}” on its own. Their mean is an effect as far as "
     "each of them is one, for a population of such cases of which these are a fair sample.",
     assumptions=(
-        "Each {unit}'s own estimate is valid, and its standard error honest.",
-        "The estimates are independent of each other: no customers in common.",
-        "No {unit} was left out because of what it found.",
+        Assumption(
+            words="Each {unit}'s own estimate is valid, and its standard error honest.",
+            untestable="the table holds estimates, not the data that they were made of.",
+        ),
+        Assumption(
+            words="The estimates are independent of each other: no customers in common.",
+            untestable="the table does not say whose data an estimate was made of.",
+        ),
+        Assumption(
+            words="No {unit} was left out because of what it found.",
+            untestable="what was left out is not in the table.",
+        ),
+        Assumption(
+            words="Where one {unit} differs from another, one mean still tells what to expect of the next.",
+            checks=("heterogeneity",),
+        ),
     ),
     by_chance=False,
 )

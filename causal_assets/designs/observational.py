@@ -17,7 +17,7 @@ from causal_assets.designs.adjusted_checks import hidden_causes, spread
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
 from causal_assets.designs.specifications import Specifications
 from causal_assets.estimators.overlap import Nuisances
-from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.protocol import Day
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
@@ -75,9 +75,20 @@ AS_A_TRIAL = Identification(
     "whatever happened later, and differences recorded before that day adjusted away. What was not recorded is not "
     "adjusted.",
     assumptions=(
-        "Whatever drove both the selection and the outcome was recorded before the starting day.",
-        "Every {unit} compared could have been in either arm.",
-        "Nothing else reached the treated {unit}s together with the intervention.",
+        Assumption(
+            words="Whatever drove both the selection and the outcome was recorded before the starting day.",
+            checks=("negative_control", "placebo_date", "specificity", "causal_graph"),
+            sensitivity=("bracket", "comparison_groups"),
+        ),
+        Assumption(words="Every {unit} compared could have been in either arm.", checks=("overlap",)),
+        Assumption(
+            words="Both arms were as given from the starting day on, for as long as the outcome was measured.",
+            checks=("clean_start", "crossover"),
+        ),
+        Assumption(
+            words="Nothing else reached the treated {unit}s together with the intervention.",
+            checks=("co_intervention",),
+        ),
         NO_INTERFERENCE,
     ),
     by_chance=False,

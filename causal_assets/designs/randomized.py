@@ -11,7 +11,7 @@ from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
 from causal_assets.designs.specifications import covariate_sets, of_moments
 from causal_assets.estimators.moments import Moments
-from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Identification, assigned_by_chance, recorded_alike
 from causal_assets.protocol import Day
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse import results
@@ -28,8 +28,8 @@ BY_CHANCE = Identification(
     words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. Before the "
     "study the two groups therefore differ by chance only, and what differs afterwards is what being assigned caused.",
     assumptions=(
-        "Assignment was random, and no {unit} was moved, added or lost because of its arm.",
-        "The outcome is recorded in the same way in both arms.",
+        assigned_by_chance("srm", "several_arms", "balance"),
+        recorded_alike("data_loss"),
         NO_INTERFERENCE,
     ),
     by_chance=True,

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.discontinuity import Discontinuity, Kernel, Selector, Treated
-from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.protocol import Finite
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import Warehouse
@@ -26,9 +26,13 @@ AT_THE_CUTOFF = Identification(
     "running variable fell. Just at the cutoff the two sides differ in nothing else, so that the jump of the outcome "
     "there is what the treatment caused, for those at the cutoff.",
     assumptions=(
-        "No {unit} could place itself on a chosen side of the cutoff.",
-        "Nothing else changes at the cutoff.",
-        "Without treatment the outcome would run smoothly through the cutoff.",
+        Assumption(words="No {unit} could place itself on a chosen side of the cutoff.", checks=("manipulation",)),
+        Assumption(words="Nothing else changes at the cutoff.", checks=("continuity", "negative_control")),
+        Assumption(
+            words="Without treatment the outcome would run smoothly through the cutoff.",
+            checks=("mass_points",),
+            sensitivity=("bandwidth", "donut"),
+        ),
         NO_INTERFERENCE,
     ),
     by_chance=False,

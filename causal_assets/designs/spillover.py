@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
-from causal_assets.memo.facts import Identification
+from causal_assets.memo.facts import Assumption, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Role
 from causal_assets.warehouse.engine import Warehouse
@@ -20,9 +20,15 @@ TWO_STAGES = Identification(
     "“{treated}”. Clusters of different shares therefore differ by chance only, and so do the treated and the "
     "untreated of one cluster: what treatment does to those who did not get it can be seen.",
     assumptions=(
-        "Clusters were assigned to their shares at random, and each {unit} within its cluster at random.",
-        "What one {unit} was given may change outcomes within its cluster, but not in other clusters.",
-        "The outcome is recorded in the same way in all clusters.",
+        Assumption(
+            words="Clusters were assigned to their shares at random, and each {unit} within its cluster at random.",
+            untestable="how clusters and {unit}s were drawn is not in the table.",
+        ),
+        Assumption(
+            words="What one {unit} was given may change outcomes within its cluster, but not in other clusters.",
+            untestable="if clusters change each other, none is left to compare with.",
+        ),
+        Assumption(words="The outcome is recorded in the same way in all clusters.", checks=("data_loss",)),
     ),
     by_chance=True,
 )

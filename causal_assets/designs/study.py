@@ -200,6 +200,11 @@ class Study(Protocol, YamlComponent):
             )
         return dg.Definitions(assets=StudyGraph(self, name, str(yaml_file(context))).assets())
 
+    def assumption_ledger(self) -> list[dict[str, Any]]:
+        """Each identifying assumption in the study's own words, with the checks it is tied to, as plain data."""
+        filled = self.identification.filled(self.unit, self.arm_names)
+        return [assumption.plain() for assumption in filled.assumptions]
+
     def arm_counts(self, warehouse: Warehouse, study: str) -> dict[str, int]:
         """Units of the cohort per arm."""
         (row,) = warehouse.rows(

@@ -14,7 +14,7 @@ from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.inference import Floats
 from causal_assets.estimators.moments import Moments
 from causal_assets.estimators.surrogate import SurrogateIndex as Index
-from causal_assets.memo.facts import NO_INTERFERENCE, Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification, assigned_by_chance
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import Warehouse, identifier
@@ -27,9 +27,15 @@ THROUGH_SURROGATES = Identification(
     "the short-term outcomes is seen; what it does in the long term is foretold from how the same short-term outcomes "
     "led to the long-term one in the history.",
     assumptions=(
-        "Assignment was random, and no {unit} was moved, added or lost because of its arm.",
-        "The treatment works on the long term only through the short-term outcomes named (surrogacy).",
-        "Given these, the long term follows as it did in the history (comparability).",
+        assigned_by_chance("srm"),
+        Assumption(
+            words="The treatment works on the long term only through the short-term outcomes named (surrogacy).",
+            checks=("surrogacy",),
+        ),
+        Assumption(
+            words="Given these, the long term follows as it did in the history (comparability).",
+            checks=("surrogate_support",),
+        ),
         NO_INTERFERENCE,
     ),
     by_chance=False,

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
 from causal_assets.estimators.switchback import Blocks
-from causal_assets.memo.facts import Identification
+from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
@@ -24,9 +24,15 @@ BY_TURNS = Identification(
     "\u201c{control}\u201d. Blocks of one {unit} therefore differ by chance only, and what differs is what having the "
     "treatment on caused.",
     assumptions=(
-        "Blocks were assigned at random, independently within each {unit}.",
-        "What a block still does to the next one ends within the periods left out after a switch.",
-        "What one {unit} was given does not change the outcome of another.",
+        Assumption(
+            words="Blocks were assigned at random, independently within each {unit}.",
+            checks=("srm", "negative_control"),
+        ),
+        Assumption(
+            words="What a block still does to the next one ends within the periods left out after a switch.",
+            untestable="what lasts longer than these periods looks like a smaller effect.",
+        ),
+        NO_INTERFERENCE,
     ),
     by_chance=True,
 )

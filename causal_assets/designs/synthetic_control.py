@@ -15,7 +15,7 @@ from causal_assets.estimators.placebo_space import placebo_in_space
 from causal_assets.estimators.predictors import fit_predictors
 from causal_assets.estimators.synthetic_control import Fit, Method, Panel, choose_ridge, fit, leave_one_out
 from causal_assets.estimators.synthetic_did import synthetic_did
-from causal_assets.memo.facts import Identification
+from causal_assets.memo.facts import Assumption, Identification
 from causal_assets.protocol import Finite
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
@@ -33,9 +33,20 @@ BY_DONORS = Identification(
     words="Untreated {unit}s are weighted so that together they moved like the treated before it began. Had it not "
     "begun, the treated would have gone on moving like them; what differs afterwards is the effect.",
     assumptions=(
-        "What moved the treated and the weighted {unit}s alike before goes on to move them alike.",
-        "Nothing else happened to the treated, or to a {unit} with weight, from then on.",
-        "The treated did not react before it began, and the others never did: no budget, stock or customer moved over.",
+        Assumption(
+            words="What moved the treated and the weighted {unit}s alike before goes on to move them alike.",
+            checks=("pre_fit",),
+            sensitivity=("donors",),
+        ),
+        Assumption(
+            words="Nothing else happened to the treated, or to a {unit} with weight, from then on.",
+            sensitivity=("donors",),
+        ),
+        Assumption(
+            words="The treated did not react before it began, and the others never did: no budget, stock or customer "
+            "moved over.",
+            untestable="what moves from one {unit} to another counts on both sides of the comparison.",
+        ),
     ),
     by_chance=False,
 )

@@ -1,11 +1,12 @@
 """Everything a memo may say. The page is a function of these facts and of nothing else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from causal_assets.types import Decision, Deviation, Diagnostic, Estimate, Role, Standing, Verdict
+from causal_assets.types import Decision, Deviation, Diagnostic, Estimate, Role, Standing, Status, Verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,15 +22,81 @@ class Reading(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Assumption:
+    """What must hold, and what speaks to it. ``{...}`` are filled per study.
+
+    ``checks`` could show that it is broken; ``sensitivity`` shows what the answer becomes, or what it would take, if it
+    is; both are names of the design's checks. Otherwise ``untestable`` says why no data can tell.
+
+    Raises:
+        ValueError: neither tied nor untestable, or both.
+    """
+
+    words: str
+    checks: tuple[str, ...] = ()
+    sensitivity: tuple[str, ...] = ()
+    untestable: str | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.ties) is (self.untestable is not None):
+            raise ValueError(
+                f"assumption {self.words!r}: it is tied to a check, or untestable for a reason; one of both"
+            )
+
+    @property
+    def ties(self) -> tuple[str, ...]:
+        """All the checks it is tied to."""
+        return (*self.checks, *self.sensitivity)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain data, for the ledger."""
+        return {
+            "words": self.words,
+            "checks": list(self.checks),
+            "sensitivity": list(self.sensitivity),
+            "untestable": self.untestable,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Identification:
     """Why a study's comparison is an effect: in words, and what must hold for it. ``{...}`` are filled per study."""
 
     words: str
-    assumptions: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]
     by_chance: bool  # only then may an outcome be said to have been raised, without an if
 
+    def filled(self, unit: str, arms: tuple[str, str]) -> "Identification":
+        """In the words of one study; ``arms`` is (control, treated)."""
+        fill = partial(_fill, unit=unit, control=arms[0], treated=arms[1])
+        told = tuple(
+            replace(one, words=fill(one.words), untestable=one.untestable and fill(one.untestable))
+            for one in self.assumptions
+        )
+        return replace(self, words=fill(self.words), assumptions=told)
 
-NO_INTERFERENCE = "What one {unit} was given does not change the outcome of another."
+
+def _fill(text: str, **names: str) -> str:
+    return text.format(**names)
+
+
+NO_INTERFERENCE = Assumption(
+    words="What one {unit} was given does not change the outcome of another.",
+    untestable="one comparison of {unit}s looks the same with and without spillover; it takes clusters of {unit}s "
+    "treated in different shares.",
+)
+
+
+def assigned_by_chance(*checks: str) -> Assumption:
+    """That chance alone made the arms, tied to the ``checks`` that a design has for it."""
+    return Assumption(
+        words="Assignment was random, and no {unit} was moved, added or lost because of its arm.", checks=checks
+    )
+
+
+def recorded_alike(*checks: str) -> Assumption:
+    """That the arms are measured alike, tied to the ``checks`` that a design has for it."""
+    return Assumption(words="The outcome is recorded in the same way in both arms.", checks=checks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +160,13 @@ class MemoFacts:
         if self.decision.verdict in (Verdict.NOT_IDENTIFIED, Verdict.BLOCKED):
             return Reading.NOT_AN_EFFECT
         return Reading.UNCLEAR if self.primary.low <= 0 <= self.primary.high else Reading.CLEAR
+
+    @property
+    def status_by_check(self) -> dict[str, Status]:
+        """The worst status of each check that was run."""
+        order = list(Status)
+        ranked = sorted(self.diagnostics, key=lambda check: order.index(check.status))
+        return {check.name: check.status for check in ranked}
 
     @property
     def common_level(self) -> float | None:

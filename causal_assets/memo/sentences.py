@@ -5,8 +5,8 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from causal_assets.memo import words
-from causal_assets.memo.facts import MemoFacts, Reading
-from causal_assets.types import Deviation, Estimate, Role, Standing, Verdict
+from causal_assets.memo.facts import Assumption, MemoFacts, Reading
+from causal_assets.types import Deviation, Estimate, Role, Standing, Status, Verdict
 
 ESTIMANDS = {
     "ATE": "all {unit}s of the study",
@@ -257,14 +257,27 @@ def _guardrail(facts: MemoFacts, estimate: Estimate) -> str:
     return f"{state} its margin, a {harm} of {allowed}{shown}"
 
 
-def design(facts: MemoFacts) -> tuple[str, list[str]]:
-    """Why the comparison is an effect, and the assumptions under which it is."""
-    control, treated = facts.arms
+def design(facts: MemoFacts) -> tuple[str, list[tuple[str, str]]]:
+    """Why the comparison is an effect, and the assumptions under which it is, each with what was found of it."""
+    told = facts.identification.filled(facts.unit, facts.arms)
+    return told.words, [(one.words, found_of(facts, one)) for one in told.assumptions]
 
-    def fill(text: str) -> str:
-        return text.format(unit=facts.unit, control=control, treated=treated)
 
-    return fill(facts.identification.words), [fill(text) for text in facts.identification.assumptions]
+def found_of(facts: MemoFacts, assumption: Assumption) -> str:
+    """What the study's checks found of an assumption, the worst first; or why none can."""
+    if assumption.untestable is not None:
+        return f"Cannot be checked from data: {assumption.untestable}"
+    worst = facts.status_by_check
+    parts = []
+    if assumption.checks:
+        order = [*reversed(Status), None]
+        by_status = {s: [words.name(c) for c in assumption.checks if worst.get(c) is s] for s in order}
+        said = [f"{status or 'not run'} ({', '.join(names)})" for status, names in by_status.items() if names]
+        parts.append(f"Checked: {', '.join(said)}.")
+    for name in assumption.sensitivity:
+        told = " ".join(check.message for check in facts.diagnostics if check.name == name)
+        parts.append(f"Sensitivity, {words.name(name)}: {f'{worst[name]}. {told}' if told else 'not run.'}")
+    return " ".join(parts)
 
 
 def sample(facts: MemoFacts, estimate: Estimate) -> str:

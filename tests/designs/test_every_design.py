@@ -8,6 +8,7 @@ import yaml
 from causal_assets.designs.catalogue import every_design, study_of
 from causal_assets.designs.study import Study
 from causal_assets.home import PROJECT
+from causal_assets.memo.facts import Assumption
 from causal_assets.protocol import WORDS
 
 DESIGNS = every_design()
@@ -53,3 +54,20 @@ def test_a_protocol_of_a_design_or_of_fields_that_are_gone_is_refused() -> None:
         study_of(study.kind(), fewer)
     with pytest.raises(LookupError, match="reads this protocol as another one now"):
         study_of(study.kind(), study.protocol_document | {"design": "another"})
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=lambda design: design.__name__)
+def test_every_assumption_is_tied_to_checks_of_its_design_or_untestable(design: type[Study]) -> None:
+    for assumption in design.identification.assumptions:
+        assert set(assumption.ties) <= set(design.checks), assumption.words
+        assert assumption.ties or assumption.untestable
+    ledger = _scaffolded(design).assumption_ledger()
+    assert json.loads(json.dumps(ledger)) == ledger
+    assert not any("{" in str(entry["words"]) + str(entry["untestable"]) for entry in ledger)
+
+
+def test_an_assumption_is_either_tied_or_untestable() -> None:
+    with pytest.raises(ValueError, match="one of both"):
+        Assumption(words="All is well.")
+    with pytest.raises(ValueError, match="one of both"):
+        Assumption(words="All is well.", checks=("srm",), untestable="nobody looked.")
