@@ -40,7 +40,7 @@ def registrations(entries: Sequence[Entry]) -> list[Registration]:
                 author=entry.payload["author"],
                 commit=entry.payload["commit"],
                 uncommitted=entry.payload["uncommitted"],
-                assumptions=tuple(entry.payload["assumptions"]),
+                assumptions=tuple(one["words"] for one in entry.payload["assumptions"]),
                 deviations=deviations,
             )
         )

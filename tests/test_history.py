@@ -29,7 +29,12 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def register(ledger: Ledger, begins: str | None = FUTURE, study: str = "page", **changed: Any) -> None:
     document = BASE | changed
-    said = {"author": "A. Uthor", "commit": "c0ffee", "uncommitted": False, "assumptions": ["It was chance."]}
+    said = {
+        "author": "A. Uthor",
+        "commit": "c0ffee",
+        "uncommitted": False,
+        "assumptions": [{"words": "It was chance."}],
+    }
     payload = {"document": document, "outcomes_begin": begins, **said}
     ledger.append(Kind.REGISTERED, study, hash_of(document), payload)
 

@@ -105,7 +105,7 @@ class AdjustedComparison(AdjustedStudy):
     checks: ClassVar[tuple[str, ...]] = (
         "missing_pattern", "attrition", "balance", "variance_ratio", "overlap", "clipping", "left_out",
         "sign_stability", "bracket", "co_intervention", "negative_control", "robustness_value", "e_value",
-        "subgroups", *TABLE_CHECKS,
+        "causal_graph", "subgroups", *TABLE_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms", "negative_exposures", "subgroups")
     estimate_fields: ClassVar[tuple[str, ...]] = (
@@ -400,7 +400,7 @@ class AdjustedComparison(AdjustedStudy):
         return self.method != "standardization"
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Gaps by arm, and whether the arms differ in what else they got."""
+        """Gaps by arm, the causal graph, and whether the arms differ in what else they got."""
         from causal_assets.diagnostics.co_intervention import co_intervention
 
         found = super().cohort_diagnostics(warehouse, study)

@@ -10,6 +10,7 @@ from pydantic import model_validator
 
 from causal_assets.designs import reporting
 from causal_assets.designs.adjusted_checks import hidden_causes, spread
+from causal_assets.designs.drawn import DrawnStudy
 from causal_assets.designs.observational import PROPENSITY_BINS
 from causal_assets.designs.table import TableStudy, columns_of
 from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
@@ -32,6 +33,7 @@ BY_ADJUSTMENT = Identification(
         Assumption(
             words="Whatever drove both the treatment and the outcome is among the covariates.",
             checks=("negative_control", "causal_graph"),
+            sensitivity=("robustness_value", "e_value"),
         ),
         Assumption(words="No covariate was changed by the treatment.", checks=("causal_graph",)),
         Assumption(words="Every {unit} compared could have been treated or not.", checks=("overlap", "clipping")),
@@ -41,7 +43,7 @@ BY_ADJUSTMENT = Identification(
 )
 
 
-class AdjustedStudy(TableStudy):
+class AdjustedStudy(DrawnStudy, TableStudy):
     """A study that compares treated and untreated rows of a table, adjusted for covariates.
 
     ``columns.treatment`` holds 0 and 1, or the two values of ``arms``; rows of other values are then left out.
@@ -50,7 +52,7 @@ class AdjustedStudy(TableStudy):
 
     identification: ClassVar[Identification] = BY_ADJUSTMENT
     randomised: ClassVar[bool] = False
-    evidence_fields: ClassVar[tuple[str, ...]] = ("benchmark",)
+    evidence_fields: ClassVar[tuple[str, ...]] = ("benchmark", *DrawnStudy.evidence_fields)
     within: ClassVar[str | None] = None  # the role inside whose values units are compared
 
     arms: Arms | None = None
@@ -107,6 +109,19 @@ class AdjustedStudy(TableStudy):
                 )
         super().write_cohort(warehouse, study, file)
 
+    @property
+    def adjusted_names(self) -> Sequence[str]:
+        """The covariates, called as in the table."""
+        return self.covariates
+
+    def before_treatment(
+        self, warehouse: Warehouse, study: str
+    ) -> tuple[list[str], Floats, NDArray[np.bool_], NDArray[Any]]:
+        """The covariates of every row; rows of one cluster, or else of one unit, hang together."""
+        data = warehouse.arrays(f"FROM {study}.cohort ORDER BY _row")
+        cluster = data["cluster"] if "cluster" in self.roles else data["unit_id"]
+        return *self.covariate_matrix(data), data["treated"].astype(bool), cluster
+
     def keep_scores(
         self, warehouse: Warehouse, study: str, row: NDArray[Any], propensity: Floats, weight: Floats
     ) -> None:
@@ -161,8 +176,8 @@ class AdjustedStudy(TableStudy):
         return edges.tolist(), treated, control
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Gaps by arm."""
-        return self.gaps_by_arm(warehouse, study)
+        """Gaps by arm, and whether the causal graph drawn and the cohort bear each other out."""
+        return [*self.gaps_by_arm(warehouse, study), *self.graph_diagnostics(warehouse, study)]
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
         """Balance after adjustment, overlap, what moves that the treatment cannot move, and hidden causes."""

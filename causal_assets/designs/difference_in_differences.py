@@ -30,11 +30,11 @@ BY_TRENDS = Identification(
         Assumption(
             words="Without treatment, treated and untreated {unit}s would have changed by the same amount "
             "(parallel trends).",
-            checks=("parallel_trends",),
+            checks=("parallel_trends", "placebo_in_time", "placebo_units"),
             sensitivity=("alternatives",),
         ),
         Assumption(
-            words="Nobody reacted before being treated, beyond the anticipation declared.", checks=("parallel_trends",)
+            words="Nobody reacted before being treated, beyond the anticipation declared.", checks=("anticipation",)
         ),
         NO_INTERFERENCE,
     ),

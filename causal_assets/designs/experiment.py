@@ -57,7 +57,7 @@ class Experiment(TableStudy):
         BY_CHANCE,
         assumptions=(
             assigned_by_chance("srm", "srm_analysed", "balance", "negative_control"),
-            recorded_alike("attrition", "data_loss"),
+            recorded_alike("missing_pattern", "attrition", "data_loss", sensitivity=("loss_bound",)),
             NO_INTERFERENCE,
         ),
     )

@@ -30,7 +30,7 @@ BY_CHANCE_AND_LOG = Identification(
     "divided by the difference in exposure is the effect of seeing it.",
     assumptions=(
         assigned_by_chance("srm"),
-        recorded_alike("data_loss"),
+        recorded_alike("missing_pattern", "data_loss"),
         NO_INTERFERENCE,
         Assumption(
             words="The log's rule is blind to the arm: it would serve the same {unit} in either.",

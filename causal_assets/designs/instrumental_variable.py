@@ -27,11 +27,11 @@ BY_INSTRUMENT = Identification(
         Assumption(words="The instrument is as good as random, given the controls.", checks=("negative_control",)),
         Assumption(
             words="It changes the outcome through the treatment alone.",
-            untestable="another way to the outcome looks like a larger effect of the treatment.",
+            checks=("instrument_validity",),
         ),
         Assumption(
             words="It moves no {unit} away from the treatment while it moves others towards it.",
-            untestable="what a {unit} would have done otherwise is seen for none of them.",
+            checks=("monotonicity", "instrument_validity"),
         ),
         NO_INTERFERENCE,
     ),

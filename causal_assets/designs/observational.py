@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs import reporting
 from causal_assets.designs.adjusted_checks import hidden_causes, spread
+from causal_assets.designs.drawn import DrawnStudy
 from causal_assets.designs.events import SHARED_CHECKS, EventStudy
 from causal_assets.designs.specifications import Specifications
 from causal_assets.estimators.overlap import Nuisances
@@ -78,7 +79,7 @@ AS_A_TRIAL = Identification(
         Assumption(
             words="Whatever drove both the selection and the outcome was recorded before the starting day.",
             checks=("negative_control", "placebo_date", "specificity", "causal_graph"),
-            sensitivity=("bracket", "comparison_groups"),
+            sensitivity=("robustness_value", "e_value", "bracket", "comparison_groups"),
         ),
         Assumption(words="Every {unit} compared could have been in either arm.", checks=("overlap",)),
         Assumption(
@@ -96,7 +97,7 @@ AS_A_TRIAL = Identification(
 
 
 @dg.scaffold_with(TemplateScaffolder)
-class ObservationalStudy(EventStudy):
+class ObservationalStudy(DrawnStudy, EventStudy):
     """Units at risk on one day, treated that day or not; their effect by cross-fitted augmented weighting."""
 
     design: ClassVar[str] = "observational target trial"
@@ -105,14 +106,14 @@ class ObservationalStudy(EventStudy):
     checks: ClassVar[tuple[str, ...]] = (
         "clean_start", "crossover", "missing_pattern", "balance", "variance_ratio", "overlap", "co_intervention",
         "bracket", "comparison_groups", "placebo_date", "negative_control", "specificity", "robustness_value",
-        "e_value", *SHARED_CHECKS,
+        "e_value", "causal_graph", *SHARED_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
         "active_metric", "controls", "placebo_date", "outcomes",
     )  # fmt: skip
     estimate_fields: ClassVar[tuple[str, ...]] = ("specifications", "seed")
-    evidence_fields: ClassVar[tuple[str, ...]] = ("specificity", "benchmark")
+    evidence_fields: ClassVar[tuple[str, ...]] = ("specificity", "benchmark", *DrawnStudy.evidence_fields)
 
     outcome_grain: ClassVar[str] = "one row per unit whose windows have passed"
 
@@ -177,6 +178,20 @@ class ObservationalStudy(EventStudy):
     def covariate_names(self) -> list[str]:
         """The covariates declared and, where other treatments are named, how many a unit had before."""
         return [*super().covariate_names, *([EARLIER] if self.co_interventions else [])]
+
+    @property
+    def adjusted_names(self) -> Sequence[str]:
+        """The covariates' columns, and the attributes."""
+        return [*self.covariate_names, *self.attributes]
+
+    def before_treatment(
+        self, warehouse: Warehouse, study: str
+    ) -> tuple[list[str], Floats, NDArray[np.bool_], NDArray[Any]]:
+        """All that is adjusted for, one row per unit."""
+        data = warehouse.arrays(
+            f"SELECT unit_id, treated, {_listed(self.adjusted_names)} FROM {study}.cohort ORDER BY unit_id"
+        )
+        return *self._adjusted_for(data), np.asarray(data["treated"], dtype=bool), np.asarray(data["unit_id"])
 
     @property
     def cohort_attributes(self) -> list[str]:
@@ -399,6 +414,7 @@ class ObservationalStudy(EventStudy):
             crossover(crossed, counts[self.arms.control]),
         ]
         found += self._gaps(warehouse, study, counts)
+        found += self.graph_diagnostics(warehouse, study)
         return [*found, self._co_intervention(warehouse, study)] if self.co_interventions else found
 
     def _gaps(self, warehouse: Warehouse, study: str, counts: Mapping[str, int]) -> list[Diagnostic]:

@@ -28,8 +28,8 @@ BY_CHANCE = Identification(
     words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. Before the "
     "study the two groups therefore differ by chance only, and what differs afterwards is what being assigned caused.",
     assumptions=(
-        assigned_by_chance("srm", "several_arms", "balance"),
-        recorded_alike("data_loss"),
+        assigned_by_chance("srm", "srm_sequential", "several_arms", "placebo_period", "balance"),
+        recorded_alike("data_loss", sensitivity=("loss_bound",)),
         NO_INTERFERENCE,
     ),
     by_chance=True,

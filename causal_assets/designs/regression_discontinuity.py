@@ -30,7 +30,7 @@ AT_THE_CUTOFF = Identification(
         Assumption(words="Nothing else changes at the cutoff.", checks=("continuity", "negative_control")),
         Assumption(
             words="Without treatment the outcome would run smoothly through the cutoff.",
-            checks=("mass_points",),
+            checks=("mass_points", "placebo_cutoffs"),
             sensitivity=("bandwidth", "donut"),
         ),
         NO_INTERFERENCE,

@@ -114,7 +114,7 @@ def evidence_result(
     study: Study, warehouse: Warehouse, name: str, diagnostics: Sequence[Diagnostic]
 ) -> dg.MaterializeResult:
     """Each diagnostic as a non-blocking check; one that does not apply passes and says so."""
-    from causal_assets.memo import plots
+    from causal_assets.memo import graph_plot, plots
 
     found = {diagnostic.name: diagnostic for diagnostic in diagnostics}
     idle = "Does not apply: the study has nothing for this check to look at."
@@ -128,12 +128,13 @@ def evidence_result(
         for d in diagnostics
     ]
     metadata: dict[str, Any] = {"evidence": dg.MetadataValue.md("\n".join(lines)), "dagster/row_count": len(found)}
+    figures: dict[str, Any] = {}
     if (propensity := study.propensity(warehouse, name)) is not None:
-        figures = {
-            "propensity overlap": plots.overlap(*propensity),
-            "balance": plots.balance(study.balance(warehouse, name)),
-        }
-        metadata |= {title: dg.MetadataValue.md(plots.png_markdown(f, title)) for title, f in figures.items()}
+        figures["propensity overlap"] = plots.overlap(*propensity)
+        figures["balance"] = plots.balance(study.balance(warehouse, name))
+    if study.drawn is not None:
+        figures["causal graph"] = graph_plot.causal_graph(study.drawn)
+    metadata |= {title: dg.MetadataValue.md(plots.png_markdown(f, title)) for title, f in figures.items()}
     version = hash_of([repr(d) for d in diagnostics])[:16]
     return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata, check_results=checks)
 
@@ -250,6 +251,7 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
         balance=tuple(study.balance(warehouse, name)),
         propensity=study.propensity(warehouse, name),
         figures=study.figures(warehouse, name, findings) if findings else {},
+        causal_graph=study.drawn,
     )
 
 

@@ -49,7 +49,7 @@ class SequentialTrials(AdjustedStudy):
     design: ClassVar[str] = "sequence of target trials"
     checks: ClassVar[tuple[str, ...]] = (
         "missing_pattern", "attrition", "balance", "variance_ratio", "overlap", "clipping", "heterogeneity",
-        "negative_control", "robustness_value", "e_value", *TABLE_CHECKS,
+        "negative_control", "robustness_value", "e_value", "causal_graph", *TABLE_CHECKS,
     )  # fmt: skip
     cohort_grain: ClassVar[tuple[str, ...]] = ("unit_id", "date")
     within: ClassVar[str | None] = "date"

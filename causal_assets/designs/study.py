@@ -7,7 +7,7 @@ A design says who is in the cohort, how outcomes become estimates and what is ch
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 import numpy as np
@@ -22,6 +22,9 @@ from causal_assets.types import Diagnostic, Estimate, Registration, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.results import Finding
+
+if TYPE_CHECKING:
+    from causal_assets.estimators.causal_graph import CausalGraph
 
 # Schemas that belong to the warehouse; a study's tables live in the schema of its own name.
 RESERVED = {
@@ -143,6 +146,11 @@ class Study(Protocol, YamlComponent):
         """True effects by outcome, where they were planted."""
         return {}
 
+    @property
+    def drawn(self) -> "CausalGraph | None":
+        """The causal graph that the protocol draws, where it draws one."""
+        return None
+
     def figures(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, Any]:  # noqa: ARG002
         """The design's own plots, by title; shown beside those that every estimate has."""
         primary, specified = results.primary(findings), specifications.of(findings)
@@ -170,11 +178,10 @@ class Study(Protocol, YamlComponent):
         return f"{cls.__module__}.{cls.__name__}"
 
     @property
-    def assumptions(self) -> list[str]:
-        """What must hold for the answer to be an effect, in words."""
-        control, treated = self.arm_names
-        names = {"unit": self.unit, "control": control, "treated": treated}
-        return [assumption.format(**names) for assumption in self.identification.assumptions]
+    def assumptions(self) -> list[dict[str, Any]]:
+        """What must hold for the answer to be an effect, in words, with the checks it is tied to; plain data."""
+        filled = self.identification.filled(self.unit, self.arm_names)
+        return [assumption.plain() for assumption in filled.assumptions]
 
     @property
     def protocol_document(self) -> dict[str, Any]:
@@ -199,11 +206,6 @@ class Study(Protocol, YamlComponent):
                 f"and none of {sorted(RESERVED - KEYWORDS)} or of SQL's words"
             )
         return dg.Definitions(assets=StudyGraph(self, name, str(yaml_file(context))).assets())
-
-    def assumption_ledger(self) -> list[dict[str, Any]]:
-        """Each identifying assumption in the study's own words, with the checks it is tied to, as plain data."""
-        filled = self.identification.filled(self.unit, self.arm_names)
-        return [assumption.plain() for assumption in filled.assumptions]
 
     def arm_counts(self, warehouse: Warehouse, study: str) -> dict[str, int]:
         """Units of the cohort per arm."""

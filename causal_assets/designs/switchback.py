@@ -30,7 +30,7 @@ BY_TURNS = Identification(
         ),
         Assumption(
             words="What a block still does to the next one ends within the periods left out after a switch.",
-            untestable="what lasts longer than these periods looks like a smaller effect.",
+            checks=("carry_over",),
         ),
         NO_INTERFERENCE,
     ),

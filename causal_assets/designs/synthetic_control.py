@@ -35,7 +35,7 @@ BY_DONORS = Identification(
     assumptions=(
         Assumption(
             words="What moved the treated and the weighted {unit}s alike before goes on to move them alike.",
-            checks=("pre_fit",),
+            checks=("pre_fit", "hull", "placebo_in_time", "placebo_in_space"),
             sensitivity=("donors",),
         ),
         Assumption(
@@ -45,7 +45,7 @@ BY_DONORS = Identification(
         Assumption(
             words="The treated did not react before it began, and the others never did: no budget, stock or customer "
             "moved over.",
-            untestable="what moves from one {unit} to another counts on both sides of the comparison.",
+            checks=("anticipation",),
         ),
     ),
     by_chance=False,

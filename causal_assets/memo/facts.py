@@ -11,6 +11,8 @@ from causal_assets.types import Decision, Deviation, Diagnostic, Estimate, Role,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from causal_assets.estimators.causal_graph import CausalGraph
+
 
 class Reading(StrEnum):
     """How far the primary estimate may be put into words."""
@@ -94,9 +96,10 @@ def assigned_by_chance(*checks: str) -> Assumption:
     )
 
 
-def recorded_alike(*checks: str) -> Assumption:
-    """That the arms are measured alike, tied to the ``checks`` that a design has for it."""
-    return Assumption(words="The outcome is recorded in the same way in both arms.", checks=checks)
+def recorded_alike(*checks: str, sensitivity: tuple[str, ...] = ()) -> Assumption:
+    """That the arms are measured alike, tied to the checks that a design has for it."""
+    words = "The outcome is recorded in the same way in both arms."
+    return Assumption(words=words, checks=checks, sensitivity=sensitivity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +111,8 @@ class MemoFacts:
     show, or the largest rise where the outcome is in ``harmed_by_increase``. ``profit`` is (value, low, high) in
     dollars per treated unit. ``primary`` is None while no unit's window has passed. ``balance`` rows are (covariate,
     standardised mean difference before, after adjustment or None); ``propensity`` is (bin edges, treated per bin,
-    control per bin); ``figures`` are the design's own plots by title.
+    control per bin); ``figures`` are the design's own plots by title; ``causal_graph`` is the
+    one that the protocol draws.
 
     Raises:
         ValueError: an estimate without its profit.
@@ -147,6 +151,7 @@ class MemoFacts:
     harmed_by_increase: frozenset[str] = frozenset()
     propensity: tuple[Sequence[float], Sequence[int], Sequence[int]] | None = None
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
+    causal_graph: "CausalGraph | None" = None
 
     def __post_init__(self) -> None:
         if (self.primary is None) is not (self.profit is None):

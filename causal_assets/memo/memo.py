@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from causal_assets.memo import plots, sentences, words
+from causal_assets.memo import graph_plot, plots, sentences, words
 from causal_assets.memo.facts import MemoFacts, Reading
 from causal_assets.types import Role, Status
 
@@ -46,6 +46,7 @@ def render(facts: MemoFacts) -> str:
         spectrum=_spectrum(facts),
         balance=_balance(facts),
         overlap=_overlap(facts),
+        drawn=_drawn(facts),
         pictures={title: _picture(figure, title) for title, figure in facts.figures.items()},
     )
     for written, right in words.grammar(facts.unit):
@@ -91,6 +92,13 @@ def _balance(facts: MemoFacts) -> Picture | None:
     name, worst = max(final, key=lambda row: abs(row[1]))
     alt = f"Balance of {len(final)} covariates. Largest remaining difference: {worst:.2f}, {words.covariate(name)}."
     return _picture(plots.balance(facts.balance), alt)
+
+
+def _drawn(facts: MemoFacts) -> Picture | None:
+    if facts.causal_graph is None:
+        return None
+    edges = "; ".join(f"{cause} causes {effect}" for cause, effect in facts.causal_graph.edges)
+    return _picture(graph_plot.causal_graph(facts.causal_graph), f"Causal graph: {edges}.")
 
 
 def _overlap(facts: MemoFacts) -> Picture | None:

@@ -61,7 +61,7 @@ def test_every_assumption_is_tied_to_checks_of_its_design_or_untestable(design: 
     for assumption in design.identification.assumptions:
         assert set(assumption.ties) <= set(design.checks), assumption.words
         assert assumption.ties or assumption.untestable
-    ledger = _scaffolded(design).assumption_ledger()
+    ledger = _scaffolded(design).assumptions
     assert json.loads(json.dumps(ledger)) == ledger
     assert not any("{" in str(entry["words"]) + str(entry["untestable"]) for entry in ledger)
 
