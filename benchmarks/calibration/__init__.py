@@ -7,8 +7,6 @@ evidence holds is counted, whatever its name.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,8 +14,7 @@ import pyarrow as pa
 
 from causal_assets.decision import grade
 from causal_assets.designs.table import TableStudy
-from causal_assets.ledger import Kind, Ledger
-from causal_assets.types import Estimate, Status
+from causal_assets.types import Estimate, Registration, Standing, Status
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse
 
@@ -27,6 +24,7 @@ Rng = np.random.Generator
 STRENGTHS = (0.5, 1.0, 2.0, 4.0)
 HEALTHY_SETS, FAULTY_SETS = 200, 40
 NAME = "study"
+REGISTERED = "2026-01-01T00:00:00+00:00"
 # Fields of every protocol: outcomes begin after registration, and the effects looked for are large.
 COMMON: dict[str, Any] = {
     "question": "What did it change?",
@@ -87,16 +85,27 @@ class Found:
 def found(case: Case, fields: Mapping[str, Any], sets: int, tables: Callable[[], Columns]) -> list[Found]:
     """Run ``sets`` studies of the case's design, each on a table of its own: cohort, outcomes, estimates, evidence."""
     study = case.design.resolve_from_dict({**COMMON, **case.fields, **fields, "table": "given.rows"})
-    studies = []
-    with TemporaryDirectory() as folder:
-        ledger = Ledger(path=str(Path(folder) / "ledger.sqlite"))
-        ledger.append(Kind.REGISTERED, NAME, study.protocol_hash, study.protocol_document)
-        for _ in range(sets):
-            studies.append(_of_table(study, ledger, tables()))
-    return studies
+    return [_of_table(study, _registered(study), tables()) for _ in range(sets)]
 
 
-def _of_table(study: TableStudy, ledger: Ledger, columns: Columns) -> Found:
+def _registered(study: TableStudy) -> Registration:
+    """Before its outcomes, and never changed since."""
+    return Registration(
+        version=1,
+        protocol=study.protocol_hash,
+        registered_at=REGISTERED,
+        settled_at=REGISTERED,
+        outcomes_begin=study.begins(),
+        standing=Standing.CONFIRMATORY,
+        author=None,
+        commit=None,
+        uncommitted=None,
+        assumptions=(),
+        deviations=(),
+    )
+
+
+def _of_table(study: TableStudy, version: Registration, columns: Columns) -> Found:
     warehouse = Warehouse(path=f":memory:{NAME}")  # lives as long as the connection that is held
     table = pa.table({name: np.asarray(values) for name, values in columns.items()})
     with warehouse.connect() as connection:
@@ -106,9 +115,9 @@ def _of_table(study: TableStudy, ledger: Ledger, columns: Columns) -> Found:
         study.write_cohort(warehouse, NAME, "defs.yaml")
         study.write_outcomes(warehouse, NAME)
         findings = study.estimates(warehouse, NAME)
-        evidence = study.evidence(warehouse, ledger, NAME, findings)
+        evidence = study.evidence(warehouse, NAME, findings, version)
     primary = results.primary(findings)
     assert primary is not None
     return Found(
-        primary, {check.name: check.status for check in evidence}, grade(evidence, randomised=study.randomised)
+        primary, {check.name: check.status for check in evidence}, grade(evidence, randomised=study.randomised)[0]
     )

@@ -39,7 +39,7 @@ def cases() -> list[Case]:
     """What a cutoff decided."""
     return [
         Case("regression discontinuity", RegressionDiscontinuity, CUTOFF, scored, EFFECT, (
-            Fault("the keen push themselves across", "sorting", 0.2, ("manipulation", "donut")),
+            Fault("the keen push themselves across", "sorting", 0.25, ("manipulation", "donut")),
             Fault("another programme starts at the cutoff", "bundled", 0.45, ("continuity",)),
         )),
     ]  # fmt: skip

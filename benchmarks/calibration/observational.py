@@ -76,15 +76,15 @@ def cases() -> list[Case]:
     """What nobody assigned."""
     return [
         Case("adjusted comparison", AdjustedComparison, COMPARISON, adopters, EFFECT, (
-            Fault("hidden confounding, with a negative control", "hidden", 0.117, ("negative_control",)),
-            Fault("hidden confounding, without any", "hidden", 0.117, ("negative_control",), fields=ONE_OUTCOME),
+            Fault("hidden confounding, with a negative control", "hidden", 0.145, ("negative_control",)),
+            Fault("hidden confounding, without any", "hidden", 0.145, ("negative_control",), fields=ONE_OUTCOME),
             Fault("visits all but decide", "crowded", 4.0, ("overlap",), strengths=(1.0,)),
             Fault("a covariate is read after treatment", "mediated", 0.13, ()),
         )),
         Case("adjusted comparison, no effect", AdjustedComparison, COMPARISON, null_adopters, 0.0),
         Case("instrument", InstrumentalVariable, INSTRUMENT, invited, EFFECT, (
             Fault("the instrument moves the outcome itself", "excluded", 0.0622, ("negative_control",)),
-            Fault("it keeps old customers away", "defiers", 1.0, ("monotonicity",)),
+            Fault("it keeps old customers away", "defiers", 0.5, ("monotonicity",), strengths=(1.0,)),
             Fault("without controls, it moves the outcome by two SD", "excluded", 3.0, ("instrument_validity",),
                   strengths=(1.0,), fields=ONE_OUTCOME | {"covariates": []}),
             Fault("the instrument moves one in fifty", "weaker", 0.48, ("first_stage",), strengths=(1.0,)),

@@ -76,18 +76,18 @@ def null_stores(rng: Rng) -> Columns:
 def cities(rng: Rng, *, drift: float = 0.0, announced: float = 0.0, shock: float = 0.0, apart: float = 0.0) -> Columns:
     """Two factors move all cities, one of which is treated; noise persists a little.
 
-    Broken: the treated city drifts away from half of the time before on; it reacts in the four weeks before; the donor
-    most like it has a shock of its own when the treatment starts; it lies far above all others.
+    Broken: the treated city drifts away from half of the time before on; it reacts in the four weeks before; its twin
+    among the donors has a shock of its own when the treatment starts; it lies far above all others.
     """
     n, weeks = DONORS + 1, BEFORE + AFTER
     loadings = rng.uniform(0.0, 2.0, size=(n, 2))
     loadings[0] = 1.0
     y = 10 + loadings @ autoregressive(rng, (2, weeks), 0.8) + 0.5 * autoregressive(rng, (n, weeks), 0.3)
     week = np.arange(weeks)
+    if shock:
+        y[1] = y[0] + 0.5 * rng.normal(size=weeks) - shock * (week >= BEFORE)
     y[0] += EFFECT * (week >= BEFORE) + drift * np.maximum(week - BEFORE / 2, 0) + apart
     y[0] += announced * ((week >= BEFORE - 4) & (week < BEFORE))
-    nearest = 1 + int(((loadings[1:] - loadings[0]) ** 2).sum(axis=1).argmin())
-    y[nearest] -= shock * (week >= BEFORE)
     return {
         "city": np.char.add("c", np.char.zfill(np.arange(n).astype(str), 2)).repeat(weeks),
         "week": np.tile(week, n),
@@ -124,12 +124,12 @@ def cases() -> list[Case]:
         Case("synthetic control", SyntheticControl, DONATED, cities, EFFECT, (
             Fault("the treated city drifts away", "drift", 0.045, ("placebo_in_time", "anticipation")),
             Fault("it reacts four weeks before", "announced", 2.0, ("anticipation",), strengths=(1.0,)),
-            Fault("the nearest donor has a shock", "shock", 1.0, ("donors",)),
+            Fault("a donor that is its twin has a shock", "shock", 0.5, ("donors",)),
             Fault("it lies far above all donors", "apart", 20.0, ("pre_fit", "hull"), strengths=(1.0,)),
         )),
         Case("interrupted time series", InterruptedTimeSeries, SERIES, days, EFFECT, (
-            Fault("sales had a step before", "level", 1.0, ("level_break", "placebo_split")),
-            Fault("the control drifts", "drift", 1.0, ("residual_drift", "placebo_split")),
-            Fault("something else starts that day", "together", 1.0, ()),
+            Fault("sales had a step before", "level", 5.0, ("level_break", "placebo_split"), strengths=(1.0,)),
+            Fault("the control drifts", "drift", 0.1, ("residual_drift", "placebo_split")),
+            Fault("something else starts that day", "together", 0.6, ()),
         )),
     ]  # fmt: skip

@@ -328,7 +328,7 @@ class SyntheticControl(TableStudy):
         early, *placebos = (self._gap_before(panel, method, length, ends) for length, ends in stretches)
         told = [early_periods(early, ahead)] if early else []
         shown = [placebo for placebo in placebos if placebo]
-        return [*told, placebo_periods(shown, primary)] if shown else told
+        return [*told, placebo_periods(shown, primary, early)] if shown else told
 
     def _gap_before(self, panel: Panel, method: Method, length: int, ends: int) -> Estimate | None:
         """The gap over ``length`` periods, ``ends`` before the treatment; None where the fit could not be compared.

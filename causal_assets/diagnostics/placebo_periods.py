@@ -10,12 +10,13 @@ REVIEW_P = 0.05
 LARGE = 0.5  # half the size of the effect: what it shows would explain most of it
 
 
-def placebo_periods(placebos: Sequence[Estimate], effect: Estimate) -> Diagnostic:
+def placebo_periods(placebos: Sequence[Estimate], effect: Estimate, early: Estimate | None) -> Diagnostic:
     """Gaps in stretches before the treatment, the latest first, by the study's own weights fitted anew.
 
     REVIEW where the latest is extreme among untreated units, or among blocks of time. FAIL where all of two or more
-    are, on one side, and the latest is at least half the size of the effect: the treated were leaving their donors
-    before anything happened, and chance seldom does so twice.
+    are, and the ``early`` gap between them and the treatment too, on one side, and the latest is at least half the size
+    of the effect: the treated were leaving their donors before anything happened. Stretches of one series share the
+    errors of its fit, so that two alone would be chance too often.
 
     Raises:
         ValueError: no placebo, or one without a p-value.
@@ -24,7 +25,9 @@ def placebo_periods(placebos: Sequence[Estimate], effect: Estimate) -> Diagnosti
     if not placebos or len(p_values) < len(placebos):
         raise ValueError("placebos: expected at least one, each with a p-value")
     latest = placebos[0]
-    leaving = len(placebos) > 1 and max(p_values) <= REVIEW_P and len({e.value > 0 for e in placebos}) == 1
+    every = [*placebos, early] if early else []
+    extremes = [e.p_value is not None and e.p_value <= REVIEW_P for e in every]
+    leaving = len(every) > 2 and all(extremes) and len({e.value > 0 for e in every}) == 1
     large = abs(latest.value) >= LARGE * abs(effect.value)
     extreme = p_values[0] <= REVIEW_P
     status = Status.FAIL if leaving and large else Status.REVIEW if extreme else Status.PASS

@@ -50,9 +50,12 @@ def test_only_a_large_effect_before_treatment_beyond_chance_fails(check, value, 
     ],
 )
 def test_a_synthetic_control_fails_only_where_every_stretch_before_is_extreme(placebos, status):
-    assert placebo_periods([found(v, p) for v, p in placebos], found(4.0)).status is status
+    stretches = [found(v, p) for v, p in placebos]
+    assert placebo_periods(stretches, found(4.0), found(1.0, 0.04)).status is status
+    for early in (None, found(1.0, 0.06), found(-1.0, 0.04)):
+        assert placebo_periods(stretches, found(4.0), early).status is not Status.FAIL
     with pytest.raises(ValueError, match="at least one"):
-        placebo_periods([], found(4.0))
+        placebo_periods([], found(4.0), None)
 
 
 def test_a_gap_in_the_last_periods_asks_for_review():
