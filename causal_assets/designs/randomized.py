@@ -192,7 +192,7 @@ class RandomizedExperiment(EventStudy):
             *self.novelty(findings),
             *influence(
                 warehouse,
-                f"({self._primary_by_unit(warehouse, study)})",
+                self._primary_by_unit(warehouse, study),
                 self.covariate_names,
                 self.decision,
                 outcome=primary.outcome,
@@ -201,12 +201,14 @@ class RandomizedExperiment(EventStudy):
         ]
 
     def _primary_by_unit(self, warehouse: Warehouse, study: str) -> str:
-        """SQL: one row per unit. The moments that all studies share know of no single unit, so the mart is read again,
-        for one metric."""
+        """Write one row per unit, and name the table. The moments that all studies share know of no single unit, so
+        the mart is read again, for one metric; in order, or sums of floats would depend on the mart's."""
         mature = f"(FROM {study}.cohort WHERE {self.is_mature(warehouse)})"
         window = Window("_y", self.primary.metric, 0, self.primary.days)
         sums = window_sums(mature, self.source, [window])
-        return f"SELECT unit_id AS unit, * FROM {mature} JOIN ({sums}) USING (unit_id)"
+        table = f"{study}.by_unit"
+        warehouse.replace(table, f"SELECT unit_id AS unit, * FROM {mature} JOIN ({sums}) USING (unit_id) ORDER BY unit")
+        return table
 
     def balance(self, warehouse: Warehouse, study: str) -> list[tuple[str, float, float | None]]:
         """Standardised mean differences of the covariates; nothing is weighted, so there is no after."""
