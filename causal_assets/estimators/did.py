@@ -15,7 +15,8 @@ def two_by_two(
     """Mean change of the treated minus mean change of the controls: the ATT where both would have moved alike.
 
     ``pre`` and ``post`` (n,) are the outcome over windows of the same length, ``d`` (n,) is 0 or 1, ``unit`` (n,)
-    labels; errors by unit. ``control_mean`` is the treated units' mean had they moved like the controls.
+    labels of units, or of clusters of them, by which errors are summed. ``control_mean`` is the treated units' mean had
+    they moved like the controls.
 
     Source: Angrist & Pischke (2009), Mostly Harmless Econometrics, sec. 5.2.
 
@@ -51,7 +52,7 @@ def two_by_two(
         value=float(value),
         control_mean=float(counterfactual),
         cov=clustered_covariance(influence, labels),
-        df=n_treated + n_control - 1,
+        df=np.unique(labels).size - 1,
         level=level,
         n_treated=n_treated,
         n_control=n_control,

@@ -203,13 +203,14 @@ def effect(
     Raises:
         ValueError: as ``fit_nuisances``, an unknown estimand, a trim outside [0, 0.5) or that keeps nobody, or an
             outcome without variance.
+        Refusal: fewer than five clusters with treated, or with untreated, rows.
     """
     if estimand not in get_args(Estimand):
         raise ValueError(f"estimand: expected one of {get_args(Estimand)}, got {estimand!r}")
     if not 0 <= trim < 0.5:
         raise ValueError(f"trim: expected a number in [0, 0.5), got {trim}")
     treated, outcomes, code = validated(d, y, unit)
-    group = grouped(code, cluster)
+    group = grouped(code, cluster, treated)
     target = outcomes[:, column]
     pilot = target[~treated].mean()  # effects do not depend on the origin; digits do
     centred = Nuisances(nuisances.propensity, nuisances.control - pilot, nuisances.treated - pilot)
