@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from causal_assets.estimators.inference import Floats, Refusal, estimate
 from causal_assets.estimators.moments import COLLINEAR
@@ -11,6 +11,8 @@ from causal_assets.types import Estimate
 
 # With fewer clusters in an arm no error from a model holds its level (one treated of twenty: CR1 covers 38%).
 FEWEST_CLUSTERS = 5
+# Clusters times columns squared: CR2's memory is kept under this many numbers (400 MB).
+LARGEST_PRODUCTS = 50_000_000
 # A leverage this close to 1 is 1: the cluster alone determines that direction and leaves no residual in it.
 LEVERAGE = 1e-8
 
@@ -30,14 +32,23 @@ def require_clusters(treated: int, control: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class ClusterFit:
-    """Least squares on k columns, errors correlated within ``clusters``: ``coef`` (k,) and its CR2 ``cov`` (k, k)."""
+    """Least squares on k columns, errors correlated within ``clusters``: ``coef`` (k,) and its CR2 ``cov`` (k, k).
+
+    ``influence`` (G, k) is what each cluster adds to the coefficients' error, adjusted for its leverage; its
+    cross-product is ``cov``, and estimates of the same clusters may be added up by it.
+    """
 
     coef: Floats
-    cov: Floats
+    influence: Floats
     clusters: int
     whiten: Floats  # (k, r) F with (X F)'(X F) = I
     leverage: Floats  # (G, r) eigenvalues of each cluster's share B_g of that identity
     axes: Floats  # (G, r, r) their eigenvectors
+
+    @property
+    def cov(self) -> Floats:
+        """CR2 covariance (k, k) of the coefficients."""
+        return self.influence.T @ self.influence
 
     def df(self, contrast: ArrayLike) -> float:
         """Bell and McCaffrey's degrees of freedom of ``contrast`` (k,) under a working model of equal variances.
@@ -151,8 +162,42 @@ def cluster_fit(gram: Floats, moment: Floats) -> ClusterFit:
     coef = score.sum(axis=0)
     residual = score - share @ coef
     adjusted = np.einsum("grs,gs->gr", axes, np.einsum("grs,gr->gs", axes, residual) * _inverse_root(leverage))
-    meat = adjusted.T @ adjusted
-    return ClusterFit(whiten @ coef, whiten @ meat @ whiten.T, len(gram), whiten, leverage, axes)
+    return ClusterFit(whiten @ coef, adjusted @ whiten.T, len(gram), whiten, leverage, axes)
+
+
+@dataclass(frozen=True, eq=False)
+class CellMeans:
+    """Means of C cells of rows with their CR2 ``fit``; ``rows`` (G, C) counts those of each cluster in each cell."""
+
+    mean: Floats
+    rows: Floats
+    fit: ClusterFit
+
+
+def cell_means(y: ArrayLike, cell: NDArray[np.intp], cluster: ArrayLike, cells: int) -> CellMeans:
+    """Means of ``y`` (n,) in each ``cell`` (n,), numbered from 0; clusters may reach over cells.
+
+    A function of counts and sums by cluster and cell. Memory clusters x cells^2.
+
+    Raises:
+        ValueError: lengths that differ, a NaN or infinite outcome, an empty cell, fewer than two clusters.
+        Refusal: more clusters and cells than memory holds.
+    """
+    response, (labels, code) = np.asarray(y, dtype=np.float64), np.unique(np.asarray(cluster), return_inverse=True)
+    if not response.shape == cell.shape == code.shape:
+        raise ValueError(f"y, cluster: shapes must agree, got {response.shape} and {code.shape}")
+    if not np.isfinite(response).all():
+        raise ValueError(f"y: {int((~np.isfinite(response)).sum())} entries are NaN or infinite")
+    groups = labels.size
+    if groups * cells**2 > LARGEST_PRODUCTS:
+        raise Refusal(f"cluster: CR2 of {cells} cells and {groups} clusters would fill the memory")
+    place, pilot = code * cells + cell, response.mean()  # centring keeps the digits of y + 1e9
+    rows = np.bincount(place, minlength=groups * cells).reshape(groups, cells).astype(np.float64)
+    if (rows.sum(axis=0) == 0).any():
+        raise ValueError(f"cell: {np.flatnonzero(rows.sum(axis=0) == 0).tolist()} hold no row")
+    total = np.bincount(place, weights=response - pilot, minlength=groups * cells).astype(np.float64)
+    fit = cluster_fit(rows[:, :, None] * np.eye(cells), total.reshape(groups, cells))
+    return CellMeans(pilot + fit.coef, rows, fit)
 
 
 def _inverse_root(leverage: Floats) -> Floats:

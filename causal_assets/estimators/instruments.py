@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.joint import JointEffects
 from causal_assets.estimators.moments import Moments, pseudo_inverse
 from causal_assets.estimators.randomized import difference_in_means
 from causal_assets.types import Estimate
@@ -172,6 +173,31 @@ def wald(
         reduced_form=reduced,
         first_stage=first,
         covariance=covariance,
+    )
+    return Instrumented(effect=found, strength=_strength(first), reduced_form=reduced, first_stage=first)
+
+
+def wald_clustered(
+    effects: JointEffects, *, outcome: str, uptake: str = "uptake", estimand: str = "LATE", level: float = 0.95
+) -> Instrumented:
+    """``wald`` from the encouragement's effects on (outcome, uptake), as ``joint.clustered_effects`` gives them.
+
+    Raises:
+        ValueError: other than two columns, arms with the same uptake, or an outcome without variance.
+    """
+    method = "difference in means, clustered (CR2)"
+    reduced = effects.combine([1.0, 0.0], outcome=outcome, estimand="ITT", method=method, level=level)
+    if effects.cov[1, 1] > COLLINEAR * effects.value[1] ** 2:
+        first = effects.combine([0.0, 1.0], outcome=uptake, estimand="ITT", method=method, level=level)
+    else:
+        first = certain(uptake, float(effects.value[1]), reduced)
+    found = complier_effect(
+        outcome=outcome,
+        estimand=estimand,
+        method="Wald ratio, Anderson-Rubin set, clustered",
+        reduced_form=reduced,
+        first_stage=first,
+        covariance=float(effects.cov[0, 1]) if first.std_error else 0.0,
     )
     return Instrumented(effect=found, strength=_strength(first), reduced_form=reduced, first_stage=first)
 
