@@ -35,12 +35,14 @@ class ClusterFit:
     """Least squares on k columns, errors correlated within ``clusters``: ``coef`` (k,) and its CR2 ``cov`` (k, k).
 
     ``influence`` (G, k) is what each cluster adds to the coefficients' error, adjusted for its leverage; its
-    cross-product is ``cov``, and estimates of the same clusters may be added up by it.
+    cross-product is ``cov``, and estimates of the same clusters may be added up by it. Of kinds of clusters (see
+    ``kinds_fit``) only the cross-product has a meaning; ``size`` (G,) is then how many clusters are of a kind, else 1.
     """
 
     coef: Floats
     influence: Floats
     clusters: int
+    size: Floats
     whiten: Floats  # (k, r) F with (X F)'(X F) = I
     leverage: Floats  # (G, r) eigenvalues of each cluster's share B_g of that identity
     axes: Floats  # (G, r, r) their eigenvectors
@@ -69,8 +71,9 @@ class ClusterFit:
         weight = np.einsum("grs,gs->gr", self.axes, self.leverage * adjusted)
         own = (adjusted**2 * self.leverage).sum(axis=1)
         # The scores' covariance is diag(own) - weight weight'; trace and squared norm without forming it.
-        trace = own.sum() - (weight**2).sum()
-        norm = (own**2).sum() - 2 * (own * (weight**2).sum(axis=1)).sum() + ((weight.T @ weight) ** 2).sum()
+        squared, m = (weight**2).sum(axis=1), self.size
+        trace = m @ (own - squared)
+        norm = m @ (own**2 - 2 * own * squared) + ((weight.T @ (weight * m[:, None])) ** 2).sum()
         return float(trace**2 / norm)
 
     def estimate(
@@ -143,11 +146,24 @@ def cluster_fit(gram: Floats, moment: Floats) -> ClusterFit:
     Raises:
         ValueError: fewer than two clusters, shapes that do not fit, or columns that are all zero.
     """
+    return kinds_fit(gram, moment, np.ones(len(gram)))
+
+
+def kinds_fit(gram: Floats, moment: Floats, size: Floats, spread: Floats | None = None) -> ClusterFit:
+    """``cluster_fit`` where ``size`` (G,) clusters share each ``gram`` (G, k, k); ``moment`` (G, k) is their mean.
+
+    ``spread`` (G, k, k) sums over a kind's clusters the products of their moments' deviations from that mean, so that
+    the errors are those of the clusters one by one: memory kinds k^2, however many clusters there are.
+
+    Raises:
+        ValueError: as ``cluster_fit``.
+    """
     if gram.ndim != 3 or gram.shape[:2] != moment.shape or gram.shape[1] != gram.shape[2]:
         raise ValueError(f"gram, moment: expected (G, k, k) and (G, k), got {gram.shape} and {moment.shape}")
-    if len(gram) < 2:
-        raise ValueError(f"cluster: an error needs at least 2 clusters, got {len(gram)}")
-    total = gram.sum(axis=0)
+    clusters = int(size.sum())
+    if clusters < 2:
+        raise ValueError(f"cluster: an error needs at least 2 clusters, got {clusters}")
+    total = np.tensordot(size, gram, axes=1)
     scale = np.sqrt(np.diag(total))
     scale = np.where(scale > 0, scale, 1.0)
     values, vectors = np.linalg.eigh(total / np.outer(scale, scale))
@@ -159,10 +175,16 @@ def cluster_fit(gram: Floats, moment: Floats) -> ClusterFit:
     leverage, axes = np.linalg.eigh(share)
     leverage = np.clip(leverage, 0.0, 1.0)
     score = moment @ whiten
-    coef = score.sum(axis=0)
+    coef = size @ score
     residual = score - share @ coef
     adjusted = np.einsum("grs,gs->gr", axes, np.einsum("grs,gr->gs", axes, residual) * _inverse_root(leverage))
-    return ClusterFit(whiten @ coef, adjusted @ whiten.T, len(gram), whiten, leverage, axes)
+    adjusted = adjusted * np.sqrt(size)[:, None]
+    if spread is not None:
+        values, vectors = np.linalg.eigh(spread)
+        roots = (np.sqrt(values.clip(min=0.0))[:, None, :] * vectors).transpose(0, 2, 1) @ whiten  # (G, k, r)
+        within = (roots @ axes * _inverse_root(leverage)[:, None, :]) @ axes.transpose(0, 2, 1)
+        adjusted = np.concatenate([adjusted, within.reshape(-1, within.shape[2])])
+    return ClusterFit(whiten @ coef, adjusted @ whiten.T, clusters, size, whiten, leverage, axes)
 
 
 @dataclass(frozen=True, eq=False)
