@@ -371,8 +371,7 @@ class ObservationalStudy(DrawnStudy, EventStudy):
                 np.full(after.size, 0.5), treated, after, sample.unit, cluster=sample.cluster,
                 estimand="ATE", outcome=name, level=self.level,
             )  # fmt: skip
-        independent = sample.unit if sample.cluster is None else sample.cluster
-        did = two_by_two(before, after, treated, independent, outcome=name, level=self.level)
+        did = two_by_two(before, after, treated, sample.unit, cluster=sample.cluster, outcome=name, level=self.level)
         return [replace(naive, method=NAIVE, estimand="none"), replace(did, method=DID)]
 
     def _by_later_treatment(self, warehouse: Warehouse, study: str, sample: Sample) -> list[Estimate]:

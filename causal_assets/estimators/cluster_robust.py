@@ -17,16 +17,16 @@ LARGEST_PRODUCTS = 50_000_000
 LEVERAGE = 1e-8
 
 
-def require_clusters(treated: int, control: int) -> None:
-    """Refuse an interval from a model where clusters are too few for any.
+def require_clusters(treated: int, control: int, what: str = "clusters") -> None:
+    """Refuse an interval from a model where clusters, or units that stand alone, are too few for any.
 
     Raises:
         Refusal: fewer than ``FEWEST_CLUSTERS`` treated or control clusters.
     """
     if min(treated, control) < FEWEST_CLUSTERS:
         raise Refusal(
-            f"cluster: {treated} treated and {control} control clusters; an interval from a model needs at least "
-            f"{FEWEST_CLUSTERS} of each; with fewer, use randomisation inference or synthetic control"
+            f"{what.removesuffix('s')}: {treated} treated and {control} control {what}; an interval from a model needs "
+            f"at least {FEWEST_CLUSTERS} of each; with fewer, use randomisation inference or synthetic control"
         )
 
 

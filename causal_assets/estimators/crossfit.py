@@ -42,9 +42,11 @@ def grouped(
 
     Raises:
         ValueError: lengths that differ, or a unit in several clusters.
-        Refusal: fewer than five clusters that hold ``treated`` (n,), or untreated, rows.
+        Refusal: fewer than five of them hold ``treated`` (n,), or untreated, rows.
     """
     if cluster is None:
+        if treated is not None:
+            require_clusters(*(np.unique(code[arm]).size for arm in (treated, ~treated)), what="units")
         return code
     group = np.unique(np.asarray(cluster), return_inverse=True)[1]
     if group.shape != code.shape:
@@ -53,7 +55,7 @@ def grouped(
     if (group != home).any():
         raise ValueError(f"cluster: {np.unique(code[group != home]).size} units are in more than one cluster")
     if treated is not None:
-        require_clusters(*(np.unique(group[arm]).size for arm in (treated, ~treated)))
+        require_clusters(*(np.unique(group[arm]).size for arm in (treated, ~treated)), what="clusters")
     return group
 
 

@@ -4,24 +4,34 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from causal_assets.estimators.cluster_robust import kinds_fit, require_clusters
+from causal_assets.estimators.crossfit import grouped, validated
 from causal_assets.estimators.inference import Floats, clustered_covariance, estimate
 from causal_assets.estimators.moments import Moments
 from causal_assets.types import Estimate
 
 
 def two_by_two(
-    pre: ArrayLike, post: ArrayLike, d: ArrayLike, unit: ArrayLike, *, outcome: str, level: float = 0.95
+    pre: ArrayLike,
+    post: ArrayLike,
+    d: ArrayLike,
+    unit: ArrayLike,
+    *,
+    cluster: ArrayLike | None = None,
+    outcome: str,
+    level: float = 0.95,
 ) -> Estimate:
     """Mean change of the treated minus mean change of the controls: the ATT where both would have moved alike.
 
     ``pre`` and ``post`` (n,) are the outcome over windows of the same length, ``d`` (n,) is 0 or 1, ``unit`` (n,)
-    labels of units, or of clusters of them, by which errors are summed. ``control_mean`` is the treated units' mean had
-    they moved like the controls.
+    labels, ``cluster`` (n,) groups of whole units that may hold both arms; errors by unit or cluster. ``control_mean``
+    is the treated units' mean had they moved like the controls.
 
     Source: Angrist & Pischke (2009), Mostly Harmless Econometrics, sec. 5.2.
 
     Raises:
-        ValueError: lengths that differ, a NaN or infinite entry, a treatment that is not 0 or 1, or an empty arm.
+        ValueError: lengths that differ, a NaN or infinite entry, a treatment that is not 0 or 1, an empty arm, or a
+            unit in both arms.
+        Refusal: fewer than five units, or clusters, of an arm.
     """
     before, after, dose = (np.asarray(a, dtype=np.float64) for a in (pre, post, d))
     if not before.shape == after.shape == dose.shape == np.shape(unit):
@@ -43,16 +53,17 @@ def two_by_two(
         ],
         axis=1,
     )
-    labels = np.asarray(unit)
-    n_treated, n_control = (np.unique(labels[dose == arm]).size for arm in (1, 0))
+    arm, _, code = validated(dose, after, unit)
+    group = grouped(code, cluster, arm)
+    n_treated, n_control = (np.unique(code[one]).size for one in (arm, ~arm))
     return estimate(
         outcome=outcome,
         estimand="ATT",
         method="2x2 difference-in-differences",
         value=float(value),
         control_mean=float(counterfactual),
-        cov=clustered_covariance(influence, labels),
-        df=np.unique(labels).size - 1,
+        cov=clustered_covariance(influence, group),
+        df=int(group.max()),
         level=level,
         n_treated=n_treated,
         n_control=n_control,

@@ -98,7 +98,7 @@ def sequential_effect(
 
     Raises:
         ValueError: as ``overlap.fit_nuisances``, naming the trial; a unit with two rows in one trial.
-        Refusal: fewer than five clusters with treated, or with untreated, rows.
+        Refusal: as ``overlap.effect``, of a trial or of all.
     """
     treated, outcomes, code = validated(d, y, unit, crossing=True)
     group = grouped(code, cluster, treated)
