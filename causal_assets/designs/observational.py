@@ -76,7 +76,7 @@ class Specificity(dg.Model, dg.Resolvable):
 
 @dataclass(frozen=True)
 class Sample:
-    """Aligned arrays of a cohort: covariates (n, k), their names, treatment, outcomes by name, units, perhaps clusters."""
+    """Aligned arrays of a cohort: covariates (n, k), their names, arm, outcomes by name, units, perhaps clusters."""
 
     names: list[str]
     x: Floats
