@@ -16,6 +16,7 @@ from causal_assets.component import TemplateScaffolder
 from causal_assets.designs import subgroups
 from causal_assets.designs.adjusters import Adjuster, Compared, Options, bounds_of, dummies
 from causal_assets.designs.adjustment import AdjustedStudy, Rows
+from causal_assets.designs.observational import require_many
 from causal_assets.designs.specifications import Specifications
 from causal_assets.designs.table import TABLE_CHECKS
 from causal_assets.estimators.propensity import CLIP
@@ -59,13 +60,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "bias_adjusted": ("matching",),
     "strata": ("stratification",),
     "modifiers": ("standardization",),
-    # Matching has no such error; that of the g-formula covers 91% with 60 clusters of unequal size.
-    "columns.cluster": (*ORTHOGONAL, "ipw", "stratification"),
+    # The g-formula's error covers 91% with 60 clusters of unequal size.
+    "columns.cluster": (*ORTHOGONAL, *BY_SCORE),
 }
 # Shown beside the answer where they answer for the same population.
 BESIDE: tuple[Method, ...] = ("aipw", "ipw", "matching", "stratification", "partially_linear", "standardization")
-# Sums over fewer clusters than this are no large sample: a t interval of them is too short.
-FEWEST_CLUSTERS, FEWEST_CLUSTERS_PER_ARM = 30, 10
 # Negative controls that calibrate: five to learn from, and one held out to see whether it helped.
 FEWEST_TO_CALIBRATE = 6
 DID = "2x2 difference-in-differences"
@@ -280,8 +279,8 @@ class AdjustedComparison(AdjustedStudy):
         findings: list[Finding] = []
         for outcome in sorted(self.outcomes, key=lambda one: one.role != "primary"):
             rows = self.rows(warehouse, study, outcome.name)
-            self._require_clusters(study, rows)
             data = self._compared(rows, outcome.name)
+            require_many(study, "columns.cluster", rows.get("cluster"), data.treated)
             found = adjuster.by(self.method, data, self.estimand)
             findings.append((self.role(outcome.name), found.estimate))
             if outcome.role == "primary":
@@ -292,22 +291,9 @@ class AdjustedComparison(AdjustedStudy):
                 findings += subgroups.findings(parts, level=self.level)
                 for k, column in enumerate(self.negative_exposures):
                     other = self._compared(rows, self._of_exposure(column), f"negative_exposure_{k}")
+                    require_many(study, "columns.cluster", rows.get("cluster"), other.treated)
                     findings.append((Role.NEGATIVE_CONTROL, adjuster.by(self.method, other, self.estimand).estimate))
         return self._calibrated(findings) if self.calibrated else findings
-
-    def _require_clusters(self, study: str, rows: Rows) -> None:
-        if "cluster" not in rows:
-            return
-        clusters, treated, untreated = (
-            np.unique(rows["cluster"][kept]).size
-            for kept in (np.ones(len(rows["y"]), dtype=bool), rows["treated"], ~rows["treated"])
-        )
-        if clusters < FEWEST_CLUSTERS or min(treated, untreated) < FEWEST_CLUSTERS_PER_ARM:
-            raise dg.Failure(
-                f"{study}: columns.cluster: {clusters} clusters, {treated} with treated and {untreated} with untreated "
-                f"rows, are too few for an interval; allowed are at least {FEWEST_CLUSTERS}, and "
-                f"{FEWEST_CLUSTERS_PER_ARM} with each"
-            )
 
     def _beside(self, data: Compared, rows: Rows) -> list[Estimate]:
         """Other answers to the same question; a method that has none is left out."""

@@ -175,8 +175,8 @@ class Adjuster:
             caliper=o.caliper if target == "matched" else None, exact=data.exact, seed=o.seed,
         )  # fmt: skip
         found = matched_effect(
-            pairs, score, data.treated, data.y, outcome=data.outcome, x=data.x if o.bias_adjusted else None,
-            adjust=o.bias_adjusted, level=data.level,
+            pairs, score, data.treated, data.y, outcome=data.outcome, cluster=data.cluster,
+            x=data.x if o.bias_adjusted else None, adjust=o.bias_adjusted, level=data.level,
         )  # fmt: skip
         if target == "ATT" and found.estimand != "ATT":
             raise ValueError(

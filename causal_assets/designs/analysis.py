@@ -1,7 +1,8 @@
 """One outcome of a randomised experiment: what is read of it, by arm, and the estimate made of that.
 
 Means, ratios, proportions and strata come as counts and moments from the engine, clusters as one row of sums each;
-quantiles, learned covariates, HC2 errors, randomisation tests and Lee bounds read the outcome's rows.
+quantiles, learned covariates, HC2 errors, randomisation tests and Lee bounds read the outcome's rows, as do covariates,
+strata, triggers and interactions where there are clusters.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -218,14 +219,17 @@ class Compared:
             level=level,
         )
 
-    def learned(self, arm: int, seed: int) -> Analysis:
+    def learned(self, arm: int, seed: int, *, cluster: bool) -> Analysis:
         """Adjusted for one covariate, what a model expects of the row's outcome (CUPAC); from rows of all arms."""
         from causal_assets.estimators.cupac import expected_outcome
         from causal_assets.estimators.randomized import difference_in_means
 
-        rows = self.arrays(*self.covariates)
+        rows = self._dependent(*self.covariates) if cluster else self.arrays(*self.covariates)
         x = np.stack([rows[name] for name in self.covariates], axis=1)
-        expected = np.column_stack([rows["_y"], expected_outcome(x, rows["_y"], rows["_row"], seed=seed)])
+        unit = rows["cluster" if cluster else "_row"]
+        expected = np.column_stack([rows["_y"], expected_outcome(x, rows["_y"], unit, seed=seed)])
+        if cluster:
+            return self._adjusted(arm, rows, expected[:, 1:])
         control, treated = (Moments.of(expected[rows["_arm"] == i]) for i in (0, arm))
         name, estimand = self.label(arm), self.estimand
 
@@ -235,15 +239,20 @@ class Compared:
 
         return analysis
 
-    def robust(self, arm: int) -> Analysis:
-        """Adjusted for the covariates with HC2 errors, from rows."""
+    def robust(self, arm: int, *, cluster: bool) -> Analysis:
+        """Adjusted for the covariates with HC2 errors, or CR2 by cluster, from rows."""
+        rows = self._dependent(*self.covariates) if cluster else self.arrays(*self.covariates)
+        return self._adjusted(arm, rows, np.stack([rows[name] for name in self.covariates], axis=1))
+
+    def _adjusted(self, arm: int, rows: dict[str, NDArray[Any]], x: NDArray[np.float64]) -> Analysis:
         from causal_assets.estimators.randomized import regression_adjusted
 
-        rows = self.arrays(*self.covariates)
-        x = np.stack([rows[name] for name in self.covariates], axis=1)
         own = np.isin(rows["_arm"], (0, arm))
         y, d, name, estimand = rows["_y"][own], (rows["_arm"][own] == arm) * 1, self.label(arm), self.estimand
-        return lambda level: regression_adjusted(y, d, x[own], outcome=name, level=level, estimand=estimand)
+        cluster = rows["cluster"][own] if "cluster" in rows else None
+        return lambda level: regression_adjusted(
+            y, d, x[own], cluster=cluster, outcome=name, level=level, estimand=estimand
+        )
 
     # --- strata, clusters, triggers -------------------------------------------------------------------------------
 
@@ -272,16 +281,28 @@ class Compared:
         Raises:
             dagster.Failure: a cluster in several arms.
         """
+        self._require_whole_clusters()
         means = "".join(f", avg({identifier(name)}) AS {identifier(name)}" for name in columns)
+        return (
+            f"(SELECT _arm, any_value(treated) AS treated, cluster, CAST(count(*) AS DOUBLE) AS _rows, sum(_y) AS _y, "
+            f"sum(_of) AS _of{means} FROM {self.rows} GROUP BY _arm, cluster)"
+        )
+
+    def _dependent(self, *columns: str) -> dict[str, NDArray[Any]]:
+        """Rows as ``arrays`` gives them, with their cluster.
+
+        Raises:
+            dagster.Failure: a cluster in several arms.
+        """
+        self._require_whole_clusters()
+        return self.arrays(*columns, "cluster")
+
+    def _require_whole_clusters(self) -> None:
         both = self.warehouse.scalar(
             f"SELECT count(*) FROM (SELECT cluster FROM {self._known} GROUP BY cluster HAVING min(_arm) < max(_arm))"
         )
         if both:
             raise dg.Failure(f"{self.study}: columns.cluster: {both} clusters are in several arms; each needs one")
-        return (
-            f"(SELECT _arm, any_value(treated) AS treated, cluster, CAST(count(*) AS DOUBLE) AS _rows, sum(_y) AS _y, "
-            f"sum(_of) AS _of{means} FROM {self.rows} GROUP BY _arm, cluster)"
-        )
 
     def clustered(self, arm: int) -> Analysis:
         """The outcome's kind where clusters were assigned; the unit of every count is the cluster.
@@ -326,6 +347,36 @@ class Compared:
         return lambda level: difference_of_cluster_randomized(
             control, treated, outcome=label, level=level, estimand=estimand
         )
+
+    def clustered_strata(self, arm: int) -> Analysis:
+        """As ``stratified`` where clusters were assigned, within strata or with strata among their rows; from rows."""
+        from causal_assets.estimators.stratified import poststratified_clustered
+
+        rows = self._dependent("stratum")
+        own = np.isin(rows["_arm"], (0, arm))
+        y, d = rows["_y"][own], rows["_arm"][own] == arm
+        stratum, cluster, name, estimand = rows["stratum"][own], rows["cluster"][own], self.label(arm), self.estimand
+        return lambda level: poststratified_clustered(
+            y, d, stratum, cluster, outcome=name, level=level, estimand=estimand
+        )
+
+    def clustered_triggered(self, arm: int) -> tuple[Analysis, Analysis]:
+        """As ``triggered`` where clusters were assigned; from rows."""
+        from causal_assets.estimators.randomized import regression_adjusted
+        from causal_assets.estimators.triggered import diluted_clustered
+
+        rows = self._dependent("triggered", *self.covariates)
+        own = np.isin(rows["_arm"], (0, arm))
+        x = np.column_stack([np.empty((own.size, 0)), *(rows[name] for name in self.covariates)])[own]
+        y, d, cluster, name = rows["_y"][own], (rows["_arm"][own] == arm) * 1, rows["cluster"][own], self.label(arm)
+        met = rows["triggered"][own].astype(bool)
+
+        def on_triggered(level: float) -> Estimate:
+            return regression_adjusted(
+                y[met], d[met], x[met], cluster=cluster[met], outcome=name, level=level, estimand="ATE on the triggered"
+            )
+
+        return lambda level: diluted_clustered(y, d, met, cluster, x, outcome=name, level=level), on_triggered
 
     def triggered(self, arm: int) -> tuple[Analysis, Analysis]:
         """The effect on triggered units diluted to all, and the undiluted one, from moments.
@@ -396,20 +447,31 @@ class Compared:
         lee = lee_bounds(rows["_y"][rows["_arm"] == 0], rows["_y"][rows["_arm"] == 1], **counts)
         return [manski.estimate, lee.estimate]
 
-    def interaction(self, other: str, level: float) -> Estimate:
+    def interaction(self, other: str, level: float, *, cluster: bool) -> Estimate:
         """What a second experiment's treatment does to the effect of the first; ``other`` is SQL for its arm, 0 or 1.
+
+        From moments, or from rows where they hang together in clusters.
 
         Raises:
             dagster.Failure: a combination of arms that nobody had.
         """
-        from causal_assets.estimators.interaction import two_experiments
+        from causal_assets.estimators.interaction import two_experiments, two_experiments_clustered
 
+        name = f"{self.outcome.name}, {CONCURRENT}"
+        if cluster:
+            self._require_whole_clusters()
+            rows = self.warehouse.arrays(
+                f"SELECT _arm, _y, cluster, {other} AS _other FROM {self.rows} "
+                f"WHERE _arm < 2 AND {other} IS NOT NULL ORDER BY _row"
+            )
+            y, first, second, label = (np.asarray(rows[column]) for column in ("_y", "_arm", "_other", "cluster"))
+            return two_experiments_clustered(y, first, second, label, outcome=name, level=level).interaction
         cells = self.cells(["_y"], ["_arm", other])
         if absent := [key for key in ((0, 0), (0, 1), (1, 0), (1, 1)) if key not in cells]:
             raise dg.Failure(f"{self.study}: columns.other_arm: nobody had the arms {absent} of both experiments")
         found = two_experiments(
             [[cells[a, b] for b in (0, 1)] for a in (0, 1)],
-            outcome=f"{self.outcome.name}, {CONCURRENT}",
+            outcome=name,
             level=level,
         )
         return found.interaction

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from causal_assets.component import TemplateScaffolder
-from causal_assets.designs.panel_reading import read_event_study, read_two_way
+from causal_assets.designs.panel_reading import read_event_study, read_two_by_two, read_two_way
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
-from causal_assets.estimators.did import two_by_two_clustered
 from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.parallel_trends import detrended, pre_trend
 from causal_assets.estimators.staggered import Effects, GroupTime, group_time
@@ -149,14 +148,16 @@ class DifferenceInDifferences(TableStudy):
         treatment = "c.treatment"
         if self.columns.first_treated is not None:
             treatment = "CAST(c.first_treated > 0 AND c.period >= c.first_treated AS INTEGER)"
+        cluster = ", c.cluster" if self.columns.cluster else ""
         table = (
-            f"(SELECT c.* EXCLUDE (treated), {treatment} AS d, o.{identifier(outcome)} AS y FROM {study}.cohort AS c "
+            f"(SELECT c.unit_id, c.period{cluster}, CAST(c.treated AS INTEGER) AS arm, {treatment} AS d, "
+            f"o.{identifier(outcome)} AS y FROM {study}.cohort AS c "
             f"JOIN {study}.outcomes AS o USING (_row) WHERE o.{identifier(outcome)} IS NOT NULL)"
         )
         return panels.PanelColumns(table, "unit_id", "period", "y", "d", "cluster" if self.columns.cluster else None)
 
     def effect(self, warehouse: Warehouse, study: str, name: str, by: str) -> Estimate:
-        """The effect by one of the estimators: from grouped sums by ``two_way`` and ``event_study``, from rows else.
+        """The effect by one of the estimators, from grouped sums; ``staggered`` reads rows (see ``staggered``).
 
         Raises:
             ValueError: as that estimator.
@@ -165,12 +166,10 @@ class DifferenceInDifferences(TableStudy):
             return read_two_way(warehouse, self.relation(study, name)).estimate(outcome=name, level=self.level)
         if by == "event_study":
             return read_event_study(warehouse, self.relation(study, name)).average(outcome=name, level=self.level)
-        rows = self.panel(warehouse, study, name)
         if by == "two_by_two":
-            after = rows["period"] >= rows["period"][rows["d"] == 1].min()
-            return two_by_two_clustered(
-                rows["y"], rows["treated"], after, rows["cluster"], outcome=name, level=self.level
-            )
+            panel = self.relation(study, name)
+            return read_two_by_two(warehouse, panel, "arm", outcome=name, level=self.level)
+        rows = self.panel(warehouse, study, name)
         effects = self.cells(warehouse, study, rows, "varying").aggregate(self.average)
         return effects.overall(outcome=name, level=self.level)
 

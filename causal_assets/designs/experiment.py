@@ -252,23 +252,22 @@ class Experiment(TableStudy):
         if self.inference == "randomization":
             grouped = {"cluster": columns.cluster is not None, "stratum": columns.stratum is not None}
             return data.replayed(arm, **grouped, draws=self.draws, seed=self.seed)
-        if columns.cluster:
-            return data.clustered(arm)
+        cluster = columns.cluster is not None
         if columns.stratum:
-            return data.stratified(arm)
+            return data.clustered_strata(arm) if cluster else data.stratified(arm)
         if columns.triggered:
-            return data.triggered(arm)[0]
+            return (data.clustered_triggered(arm) if cluster else data.triggered(arm))[0]
         if data.outcome.kind in MEANS and self.cupac:
-            return data.learned(arm, self.seed)
+            return data.learned(arm, self.seed, cluster=cluster)
         if data.outcome.kind in MEANS and self.errors == "hc2":
-            return data.robust(arm)
-        return data.by_kind(arm)
+            return data.robust(arm, cluster=cluster)
+        return data.clustered(arm) if cluster else data.by_kind(arm)
 
     def _simpler(self, data: Compared) -> list[Analysis]:
         """Analyses to show beside that of the primary outcome."""
         bare = replace(data, covariates=())
         if self.columns.triggered:
-            return [data.triggered(1)[1]]
+            return [(data.clustered_triggered(1) if self.columns.cluster else data.triggered(1))[1]]
         if self.columns.cluster or self.columns.stratum:
             return [bare.clustered(1)] if self.covariates and self.inference != "randomization" else []
         if self.inference == "randomization":
@@ -345,7 +344,8 @@ class Experiment(TableStudy):
         findings = [(Role.PRIMARY, found[0]), *((Role.SECONDARY, other) for other in found[1:])]
         if self.other_experiment:
             other = arm_number("other_arm", (self.other_experiment.control, self.other_experiment.treatment))
-            findings.append((Role.SECONDARY, data.interaction(other, self.level)))
+            cluster = self.columns.cluster is not None
+            findings.append((Role.SECONDARY, data.interaction(other, self.level, cluster=cluster)))
         findings += self._specified(data)
         findings += subgroups.findings(
             {c: self._by_part(data, k) for k, c in enumerate(self.subgroups)}, level=self.level

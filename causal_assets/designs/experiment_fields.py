@@ -18,7 +18,7 @@ LOOK_TOLERANCE = 0.05
 
 # Fields that do not go together. Each reads the table in a way of its own, and no estimator takes both.
 CLASHES: dict[str, tuple[str, ...]] = {
-    "columns.cluster": ("columns.triggered", "columns.other_arm", "cupac", "missing", "errors: hc2"),
+    "columns.cluster": ("missing",),
     "columns.stratum": ("covariates", "columns.triggered", "columns.other_arm", "cupac", "missing", "errors: hc2"),
     "columns.triggered": ("cupac", "missing", "monitoring", "errors: hc2"),
     "columns.count": (
@@ -156,9 +156,7 @@ def require_fit(given: set[str], outcomes: Sequence[Metric]) -> None:
         ValueError: they do not; names the field, what was given and what is allowed.
     """
     for field, others in CLASHES.items():
-        # Replaying an assignment permutes clusters within strata; nothing else takes both.
-        both = {"columns.stratum"} if "inference: randomization" not in given and field == "columns.cluster" else ()
-        if field in given and (clash := sorted(given & {*others, *both})):
+        if field in given and (clash := sorted(given & {*others})):
             raise ValueError(f"{field}: cannot be given together with {clash}; allowed is either")
     for field, other in NEEDS.items():
         if field in given and other not in given:

@@ -27,7 +27,7 @@ BY_INSTRUMENT = Identification(
         Assumption(words="The instrument is as good as random, given the controls.", checks=("negative_control",)),
         Assumption(
             words="It changes the outcome through the treatment alone.",
-            checks=("instrument_validity",),
+            checks=("instrument_validity", "overidentification"),
         ),
         Assumption(
             words="It moves no {unit} away from the treatment while it moves others towards it.",
@@ -57,7 +57,7 @@ class InstrumentalVariable(TableStudy):
     identification: ClassVar[Identification] = BY_INSTRUMENT
     randomised: ClassVar[bool] = False
     checks: ClassVar[tuple[str, ...]] = (
-        "first_stage", "monotonicity", "instrument_validity", "negative_control", *TABLE_CHECKS,
+        "first_stage", "monotonicity", "instrument_validity", "overidentification", "negative_control", *TABLE_CHECKS,
     )  # fmt: skip
 
     columns: InstrumentColumns
@@ -109,15 +109,18 @@ class InstrumentalVariable(TableStudy):
         )
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:
-        """How strongly the instrument moves the treatment, and all alike; outcomes that it should not move."""
+        """How strongly the instrument moves the treatment, and all alike; whether several agree; negative controls."""
         from causal_assets.diagnostics.first_stage import first_stage
         from causal_assets.diagnostics.negative_control import negative_control
+        from causal_assets.diagnostics.overidentification import overidentification
 
         rows = self.rows(warehouse, study, self.primary.name)
         found = self._fit(rows, self.primary.name)
         stage = found.first_stage and replace(found.first_stage, outcome=self.columns.treatment)
         controls = [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
         told = self._of_one_instrument(rows, stage) if stage else []
+        if over := found.overidentification:
+            told.append(overidentification(len(self.columns.instruments), over.j, over.p_value))
         return [first_stage(found.strength, stage), *told, negative_control(controls)]
 
     def _of_one_instrument(self, rows: dict[str, NDArray[Any]], stage: Estimate) -> list[Diagnostic]:

@@ -32,10 +32,30 @@ NEVER, LATER = "controls never treated later", "controls treated later"
 # Ten bins: enough to see where the arms stop overlapping, few enough to read.
 PROPENSITY_BINS = 10
 
+# Sums over fewer clusters than this are no large sample: a t interval of them is too short.
+FEWEST_CLUSTERS, FEWEST_CLUSTERS_PER_ARM = 30, 10
 # A split of the controls into fewer than this says nothing about the study.
 FEWEST_CONTROLS = 50
 
 Floats = NDArray[np.float64]
+
+
+def require_many(study: str, field: str, cluster: NDArray[Any] | None, treated: NDArray[np.bool_]) -> None:
+    """Make sure that clusters (n,), where there are any, are enough for errors by them.
+
+    Raises:
+        dagster.Failure: fewer than 30, or than 10 that hold ``treated`` (n,), or other, rows; ``field`` gave them.
+    """
+    if cluster is None:
+        return
+    kept = np.ones(treated.size, dtype=bool), treated, ~treated
+    clusters, with_treated, with_untreated = (np.unique(cluster[rows]).size for rows in kept)
+    if clusters < FEWEST_CLUSTERS or min(with_treated, with_untreated) < FEWEST_CLUSTERS_PER_ARM:
+        raise dg.Failure(
+            f"{study}: {field}: {clusters} clusters, {with_treated} with treated and {with_untreated} with untreated "
+            f"rows, are too few for an interval; allowed are at least {FEWEST_CLUSTERS}, and "
+            f"{FEWEST_CLUSTERS_PER_ARM} with each"
+        )
 
 
 def _at_risk_only(value: Any) -> Any:
@@ -56,18 +76,20 @@ class Specificity(dg.Model, dg.Resolvable):
 
 @dataclass(frozen=True)
 class Sample:
-    """Aligned arrays of one cohort: covariates (n, k) and their names, treatment, outcomes by name, units (n,)."""
+    """Aligned arrays of a cohort: covariates (n, k), their names, arm, outcomes by name, units, perhaps clusters."""
 
     names: list[str]
     x: Floats
     treated: NDArray[np.bool_]
     outcomes: dict[str, Floats]
     unit: NDArray[Any]
+    cluster: NDArray[Any] | None = None
 
     def where(self, kept: NDArray[np.bool_]) -> "Sample":
         """The rows kept."""
         outcomes = {name: values[kept] for name, values in self.outcomes.items()}
-        return Sample(self.names, self.x[kept], self.treated[kept], outcomes, self.unit[kept])
+        cluster = None if self.cluster is None else self.cluster[kept]
+        return Sample(self.names, self.x[kept], self.treated[kept], outcomes, self.unit[kept], cluster)
 
 
 AS_A_TRIAL = Identification(
@@ -98,7 +120,10 @@ AS_A_TRIAL = Identification(
 
 @dg.scaffold_with(TemplateScaffolder)
 class ObservationalStudy(DrawnStudy, EventStudy):
-    """Units at risk on one day, treated that day or not; their effect by cross-fitted augmented weighting."""
+    """Units at risk on one day, treated that day or not; their effect by cross-fitted augmented weighting.
+
+    ``cluster`` is an attribute whose values label units that hang together; a unit without it stands alone.
+    """
 
     design: ClassVar[str] = "observational target trial"
     identification: ClassVar[Identification] = AS_A_TRIAL
@@ -110,7 +135,7 @@ class ObservationalStudy(DrawnStudy, EventStudy):
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
         "source", "program", "arms", "population", "covariates", "attributes", "co_interventions", "time_zero",
-        "active_metric", "controls", "placebo_date", "outcomes",
+        "active_metric", "controls", "placebo_date", "outcomes", "cluster",
     )  # fmt: skip
     estimate_fields: ClassVar[tuple[str, ...]] = ("specifications", "seed")
     evidence_fields: ClassVar[tuple[str, ...]] = ("specificity", "benchmark", *DrawnStudy.evidence_fields)
@@ -121,6 +146,7 @@ class ObservationalStudy(DrawnStudy, EventStudy):
     active_metric: str | None = None
     controls: Annotated[Literal["at_risk"], BeforeValidator(_at_risk_only)] = "at_risk"
     attributes: Annotated[list[str], Field(default_factory=list)]
+    cluster: str | None = None
     co_interventions: Annotated[list[str], Field(default_factory=list)]
     placebo_date: Day | None = None
     specificity: Specificity | None = None
@@ -195,8 +221,12 @@ class ObservationalStudy(DrawnStudy, EventStudy):
 
     @property
     def cohort_attributes(self) -> list[str]:
-        """Attributes to adjust for, besides those of the population's filter."""
-        return sorted({*super().cohort_attributes, *self.attributes})
+        """Attributes to adjust for and the cluster, besides those of the population's filter."""
+        return sorted({*super().cohort_attributes, *self.attributes, *self._clustered_by})
+
+    @property
+    def _clustered_by(self) -> list[str]:
+        return [] if self.cluster is None else [self.cluster]
 
     def begins(self) -> str:
         """Outcomes begin at time zero."""
@@ -265,6 +295,7 @@ class ObservationalStudy(DrawnStudy, EventStudy):
         sample = self._sample(warehouse, study, names)
         if not len(sample.unit):
             return []
+        require_many(study, "cluster", sample.cluster, sample.treated)
         # A week in which nobody did anything has no effect to draw; a declared outcome without events is an error.
         names = [n for n in names if self.role(n) is not Role.OVER_TIME or np.ptp(sample.outcomes[n]) > 0]
         y = np.stack([sample.outcomes[name] for name in names], axis=1)
@@ -273,7 +304,7 @@ class ObservationalStudy(DrawnStudy, EventStudy):
 
         def adjusted(column: int, estimand: Literal["ATO", "ATT"]) -> Estimate:
             return effect(
-                nuisances, sample.treated, y, sample.unit,
+                nuisances, sample.treated, y, sample.unit, cluster=sample.cluster,
                 estimand=estimand, outcome=names[column], column=column, level=self.level,
             )  # fmt: skip
 
@@ -289,14 +320,14 @@ class ObservationalStudy(DrawnStudy, EventStudy):
     def _fit(self, sample: Sample, y: Floats) -> Nuisances:
         from causal_assets.estimators.overlap import fit_nuisances
 
-        return fit_nuisances(sample.x, sample.treated, y, sample.unit, seed=self.seed)
+        return fit_nuisances(sample.x, sample.treated, y, sample.unit, cluster=sample.cluster, seed=self.seed)
 
     def _effect(self, sample: Sample, outcome: str, method: str) -> Estimate:
         from causal_assets.estimators.overlap import effect
 
         y = sample.outcomes[outcome]
         found = effect(
-            self._fit(sample, y), sample.treated, y, sample.unit,
+            self._fit(sample, y), sample.treated, y, sample.unit, cluster=sample.cluster,
             estimand=self.estimand, outcome=outcome, level=self.level,
         )  # fmt: skip
         return replace(found, method=method)
@@ -327,13 +358,20 @@ class ObservationalStudy(DrawnStudy, EventStudy):
         from causal_assets.estimators.did import two_by_two
         from causal_assets.estimators.moments import Moments
         from causal_assets.estimators.randomized import difference_in_means
+        from causal_assets.estimators.weighting import weighted_effect
 
         name, treated = self.primary.name, sample.treated
         after, before = sample.outcomes[name], sample.outcomes[BEFORE]
-        naive = difference_in_means(
-            Moments.of(after[~treated]), Moments.of(after[treated]), outcome=name, level=self.level
-        )
-        did = two_by_two(before, after, treated, sample.unit, outcome=name, level=self.level)
+        if sample.cluster is None:
+            naive = difference_in_means(
+                Moments.of(after[~treated]), Moments.of(after[treated]), outcome=name, level=self.level
+            )
+        else:
+            naive = weighted_effect(
+                np.full(after.size, 0.5), treated, after, sample.unit, cluster=sample.cluster,
+                estimand="ATE", outcome=name, level=self.level,
+            )  # fmt: skip
+        did = two_by_two(before, after, treated, sample.unit, cluster=sample.cluster, outcome=name, level=self.level)
         return [replace(naive, method=NAIVE, estimand="none"), replace(did, method=DID)]
 
     def _by_later_treatment(self, warehouse: Warehouse, study: str, sample: Sample) -> list[Estimate]:
@@ -353,14 +391,14 @@ class ObservationalStudy(DrawnStudy, EventStudy):
     def _placebo(self, warehouse: Warehouse, study: str) -> list[Finding]:
         if self.placebo_date is None:
             return []
-        columns = [*self.covariate_names, *self.attributes, self.primary.name]
+        columns = [*self.covariate_names, *self.attributes, *self._clustered_by, self.primary.name]
         data = warehouse.arrays(f"SELECT unit_id, treated, {_listed(columns)} FROM {study}.placebo ORDER BY unit_id")
         sample = self._as_sample(data, [self.primary.name])
         return [(Role.PLACEBO, self._effect(sample, self.primary.name, f"placebo date {self.placebo_date}"))]
 
     def _sample(self, warehouse: Warehouse, study: str, outcomes: Sequence[str]) -> Sample:
         """Rows leave the engine here: the learners need them, one row per unit with its covariates and outcomes."""
-        known = _listed([BEFORE, *self.covariate_names, *self.attributes], "c")
+        known = _listed([BEFORE, *self.covariate_names, *self.attributes, *self._clustered_by], "c")
         data = warehouse.arrays(
             f"SELECT c.unit_id, c.treated, {known}, {_listed(outcomes, 'o')} "
             f"FROM {study}.cohort AS c JOIN {study}.outcomes AS o USING (unit_id) ORDER BY c.unit_id"
@@ -369,9 +407,12 @@ class ObservationalStudy(DrawnStudy, EventStudy):
 
     def _as_sample(self, data: dict[str, Any], outcomes: Sequence[str]) -> Sample:
         y = {name: np.asarray(data[name], dtype=np.float64) for name in outcomes}
-        return Sample(
-            *self._adjusted_for(data), np.asarray(data["treated"], dtype=bool), y, np.asarray(data["unit_id"])
-        )
+        unit, cluster = np.asarray(data["unit_id"]), None
+        if self.cluster is not None:
+            known = np.char.add("in ", np.ma.filled(data[self.cluster], "").astype(str))
+            alone = np.char.add("alone ", unit.astype(str))
+            cluster = np.where(np.ma.getmaskarray(data[self.cluster]), alone, known)
+        return Sample(*self._adjusted_for(data), np.asarray(data["treated"], dtype=bool), y, unit, cluster)
 
     def _adjusted_for(self, data: dict[str, Any]) -> tuple[list[str], Floats]:
         """Names (k) and columns (n, k): the covariates, then one column per level of each attribute but its first."""

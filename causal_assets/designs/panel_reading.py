@@ -1,4 +1,4 @@
-"""From a panel in the warehouse to its two-way and event-study fits: which grouped queries to run, in which order."""
+"""From a panel in the warehouse to its two-way, event-study and 2x2 fits: which grouped queries, in which order."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from causal_assets.estimators import did
 from causal_assets.estimators.event_study import EventStudy, event_study, event_study_clusters, one_adoption
 from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.moments import Moments
 from causal_assets.estimators.two_way import ScoreSums, TwoWayFit, cr1_factor, period_effects, unpack, with_small_errors
+from causal_assets.types import Estimate
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.queries.panels import (
     MASK_BITS,
@@ -23,8 +25,10 @@ from causal_assets.warehouse.queries.panels import (
     event_cluster_sums,
     event_differences,
     event_moments,
+    first_treatment,
     panel_periods,
     split_units,
+    two_by_two_kinds,
     unit_changes,
     unit_patterns,
     unit_scores,
@@ -155,6 +159,28 @@ def read_event_study(warehouse: Warehouse, panel: PanelColumns, *, joint: bool =
         for row in warehouse.rows(event_moments(panel, periods, periods[adoption - 1]))
     ]
     return event_study(*arms, relative)
+
+
+def read_two_by_two(warehouse: Warehouse, panel: PanelColumns, arm: str, *, outcome: str, level: float) -> Estimate:
+    """2x2 before and after the first treated period, from kinds of units or clusters; rows never leave the engine.
+
+    ``arm`` is the column of who is in the treated group, before adoption too. Two scans.
+
+    Raises:
+        ValueError: as ``did.two_by_two_kinds``.
+        Refusal: nobody is treated; or as ``did.two_by_two_kinds``.
+    """
+    (first,) = warehouse.rows(first_treatment(panel))
+    if first["adoption"] is None:
+        raise Refusal(f"{panel.treatment}: nobody is treated in any period")
+    kinds = warehouse.rows(two_by_two_kinds(replace(panel, treatment=arm), first["adoption"], first["centre"]))
+    rows, size, total, upper = (
+        np.array([k[n] for k in kinds], np.float64) for n in ("rows", "size", "total", "products")
+    )
+    spread = np.zeros((len(kinds), 4, 4))
+    spread[:, *np.triu_indices(4)] = upper
+    spread += np.triu(spread, 1).transpose(0, 2, 1)
+    return did.two_by_two_kinds(rows, size, total, spread, outcome=outcome, pilot=first["centre"], level=level)
 
 
 def _periods(warehouse: Warehouse, panel: PanelColumns) -> list[dict[str, Any]]:

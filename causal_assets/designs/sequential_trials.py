@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.adjusters import bounds_of
 from causal_assets.designs.adjustment import NAIVE, ZERO_OR_ONE, AdjustedStudy, Rows
+from causal_assets.designs.observational import require_many
 from causal_assets.designs.table import TABLE_CHECKS
 from causal_assets.estimators.propensity import CLIP
 from causal_assets.estimators.target_trials import SequentialTrials as Trials
@@ -27,13 +28,15 @@ MIDNIGHT = " 00:00:00"
 class TrialColumns(dg.Model, dg.Resolvable):
     """Which column holds what: unit, date and treatment on that date, 0 or 1, of each row.
 
-    ``eligible`` (0 or 1) says who could have been treated on that date, as known before it.
+    ``eligible`` (0 or 1) says who could have been treated on that date, as known before it. ``cluster`` labels groups
+    of whole units that hang together, such as the customers of a store.
     """
 
     unit_id: str
     date: str
     treatment: str
     eligible: str | None = None
+    cluster: str | None = None
 
 
 @dg.scaffold_with(TemplateScaffolder)
@@ -42,8 +45,8 @@ class SequentialTrials(AdjustedStudy):
 
     Covariates are as of the row's date, outcomes count from it on. A unit leaves after its first treatment in the
     population, unless ``again`` lets it in anew. Each trial is cross-fitted augmented weighting; the pooled effect
-    counts every row once, as the estimand weighs it, with errors by unit across trials. Estimands and clipping are as
-    in ``AdjustedComparison``.
+    counts every row once, as the estimand weighs it, with errors by unit, or cluster, across trials.
+    Estimands and clipping are as in ``AdjustedComparison``.
     """
 
     design: ClassVar[str] = "sequence of target trials"
@@ -111,7 +114,8 @@ class SequentialTrials(AdjustedStudy):
 
         return sequential_effect(
             self.covariate_matrix(rows)[1], rows["treated"], rows["y"], rows["unit_id"], rows["date"],
-            estimand=estimand, outcome=outcome, level=self.level, seed=self.seed, **self._learners,
+            estimand=estimand, outcome=outcome, cluster=rows.get("cluster"), level=self.level, seed=self.seed,
+            **self._learners,
         )  # fmt: skip
 
     def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
@@ -119,6 +123,7 @@ class SequentialTrials(AdjustedStudy):
         findings: list[Finding] = []
         for outcome in sorted(self.outcomes, key=lambda one: one.role != "primary"):
             rows = self.rows(warehouse, study, outcome.name)
+            require_many(study, "columns.cluster", rows.get("cluster"), rows["treated"])
             trials = self._trials(rows, outcome.name, self.estimand)
             findings.append((self.role(outcome.name), trials.pooled))
             if outcome.role != "primary":
@@ -133,13 +138,13 @@ class SequentialTrials(AdjustedStudy):
         return findings
 
     def _naive(self, rows: Rows, outcome: str) -> Estimate:
-        """The difference in means of all rows, errors by unit: no population's effect."""
+        """The difference in means of all rows, errors by unit or cluster: no population's effect."""
         from causal_assets.estimators.weighting import weighted_effect
 
         n = len(rows["y"])
         bare = weighted_effect(
             np.full(n, 0.5), rows["treated"], rows["y"], np.arange(n), estimand="ATE", outcome=outcome,
-            cluster=rows["unit_id"], level=self.level,
+            cluster=rows.get("cluster", rows["unit_id"]), level=self.level,
         )  # fmt: skip
         return replace(bare, method=NAIVE, estimand="none")
 
@@ -154,8 +159,9 @@ class SequentialTrials(AdjustedStudy):
         for date in np.unique(rows["date"]):
             one = rows["date"] == date
             propensity[one] = fit_propensity(
-                x[one], treated[one], rows["unit_id"][one], learner=self.propensity_model, seed=self.seed, **options
-            ).median
+                x[one], treated[one], rows["unit_id"][one], cluster=rows["cluster"][one] if "cluster" in rows else None,
+                learner=self.propensity_model, seed=self.seed, **options,
+            ).median  # fmt: skip
         self.keep_scores(warehouse, study, rows["_row"], propensity, weights(propensity, treated, self.estimand))
         p = "NULL" if trials.heterogeneity_p is None else repr(trials.heterogeneity_p)
         warehouse.replace(f"{study}.trials", f"SELECT {trials.q!r}::DOUBLE AS q, {p}::DOUBLE AS p")

@@ -112,7 +112,8 @@ def proportions_posterior(
     """Posterior of the difference of two proportions, treated minus control, under independent beta priors.
 
     Counts are units; sufficient statistics of one pass. Exact but for quadrature (error below 1e-9), also with no
-    event in an arm. ``control_mean`` is the control's posterior mean.
+    event in an arm. ``control_mean`` is the control's posterior mean. A binomial likelihood knows no cluster: where
+    rows hang together, take the ``normal_posterior`` of an estimate by cluster.
 
     Source: Gelman et al. (2013), Bayesian Data Analysis, 2.4; expected loss: Stucchi (2015), VWO whitepaper.
 

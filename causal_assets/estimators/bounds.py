@@ -124,7 +124,7 @@ def lee_bounds(
 
     ``control`` and ``treated`` are the outcomes that were observed, of ``n_control`` and ``n_treated`` assigned units.
     The arm that is observed more often is trimmed from above and from below by the excess. Valid where treatment moves
-    observation in one direction only. Sorts the rows: not a function of moments.
+    observation in one direction only. Sorts the rows: not a function of moments. Units are independent: no cluster.
 
     Source: Lee (2009), Training, wages, and sample selection, Rev. Econ. Stud. 76(3), propositions 2 and 3.
 
@@ -186,7 +186,7 @@ def manski_bounds(
     """Bounds on the effect on all assigned units that assume nothing but the range of the outcome.
 
     Column 0 of the moments is the observed outcome; the missing ones are ``lowest`` or ``highest``, whichever is worst.
-    The range is the protocol's, not the data's. Takes moments, no rows.
+    The range is the protocol's, not the data's. Takes moments, no rows. Units are independent: no cluster.
 
     Source: Manski (1990), Nonparametric bounds on treatment effects, AER 80(2); Horowitz & Manski (2000), JASA 95(449).
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from causal_assets.estimators.joint import clustered_effects
 from causal_assets.estimators.moments import Moments
 from causal_assets.estimators.randomized import difference_in_means
 from causal_assets.types import Estimate
@@ -32,6 +33,7 @@ def difference_in_capped_means(
     cap: float | None = None,
     quantile: float | None = None,
     covariates: ArrayLike | None = None,
+    cluster: ArrayLike | None = None,
     outcome: str,
     level: float = 0.95,
     estimand: str = "ATE",
@@ -41,11 +43,12 @@ def difference_in_capped_means(
     ``y`` (n,) outcomes, ``d`` (n,) is 0 or 1. The cap is a number of the protocol or the ``pooled_cap`` at a quantile
     of it. The estimand is the capped mean's, at the cap that is written in its name: the cap counts as given, also
     where it was read from the data, and effects above it are not seen. With a fixed cap this is a function of moments
-    of least(y, cap): the engine then takes one pass and no row is needed here.
+    of least(y, cap): the engine then takes one pass and no row is needed here. With ``cluster`` (n,) labels errors are
+    CR2 and counts clusters, as in ``joint.clustered_influence``.
 
     Raises:
         ValueError: not exactly one of cap and quantile, a cap that is not finite, lengths that differ, a NaN, a
-            treatment that is not 0 or 1, and as ``difference_in_means``.
+            treatment that is not 0 or 1, and as ``difference_in_means`` or ``clustered_influence``.
     """
     outcomes, dose = np.asarray(y, dtype=np.float64), np.asarray(d)
     if (cap is None) == (quantile is None):
@@ -59,7 +62,10 @@ def difference_in_capped_means(
     x = np.empty((outcomes.size, 0)) if covariates is None else np.asarray(covariates, dtype=np.float64)
     if x.ndim != 2 or len(x) != outcomes.size or not np.isfinite(outcomes).all():
         raise ValueError(f"covariates, y: expected ({outcomes.size}, k) and finite outcomes, got {x.shape}")
-    control, treated = (Moments.of(np.column_stack([np.minimum(outcomes, cap), x])[dose == arm]) for arm in (0, 1))
-    return difference_in_means(
-        control, treated, outcome=outcome, level=level, estimand=f"{estimand} on the mean capped at {cap:g}"
-    )
+    capped, estimand = np.minimum(outcomes, cap), f"{estimand} on the mean capped at {cap:g}"
+    if cluster is not None:
+        return clustered_effects(capped, dose, cluster, x).combine(
+            [1.0], outcome=outcome, estimand=estimand, method="difference in means, clustered (CR2)", level=level
+        )
+    control, treated = (Moments.of(np.column_stack([capped, x])[dose == arm]) for arm in (0, 1))
+    return difference_in_means(control, treated, outcome=outcome, level=level, estimand=estimand)

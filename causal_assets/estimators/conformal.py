@@ -1,4 +1,7 @@
-"""Conformal inference for one treated series: permute blocks of residuals in time, invert the test exactly."""
+"""Conformal inference for one treated series: permute blocks of residuals in time, invert the test exactly.
+
+No cluster: the reference is time, in which blocks keep what hangs together; units are only weighted.
+"""
 
 from itertools import pairwise
 from typing import Literal, get_args

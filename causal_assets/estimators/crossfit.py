@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from causal_assets.estimators.cluster_robust import require_clusters
 from causal_assets.estimators.inference import Floats
 
 
@@ -34,13 +35,18 @@ def validated(
     return treated, outcomes, codes
 
 
-def grouped(code: NDArray[np.intp], cluster: ArrayLike | None) -> NDArray[np.intp]:
+def grouped(
+    code: NDArray[np.intp], cluster: ArrayLike | None, treated: NDArray[np.bool_] | None = None
+) -> NDArray[np.intp]:
     """Codes (n,) of what is independent: the units themselves, or the clusters given, each of which holds whole units.
 
     Raises:
         ValueError: lengths that differ, or a unit in several clusters.
+        Refusal: fewer than five of them hold ``treated`` (n,), or untreated, rows.
     """
     if cluster is None:
+        if treated is not None:
+            require_clusters(*(np.unique(code[arm]).size for arm in (treated, ~treated)), what="units")
         return code
     group = np.unique(np.asarray(cluster), return_inverse=True)[1]
     if group.shape != code.shape:
@@ -48,6 +54,8 @@ def grouped(code: NDArray[np.intp], cluster: ArrayLike | None) -> NDArray[np.int
     home = group[np.unique(code, return_index=True)[1]][code]
     if (group != home).any():
         raise ValueError(f"cluster: {np.unique(code[group != home]).size} units are in more than one cluster")
+    if treated is not None:
+        require_clusters(*(np.unique(group[arm]).size for arm in (treated, ~treated)), what="clusters")
     return group
 
 

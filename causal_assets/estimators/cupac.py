@@ -25,11 +25,12 @@ def expected_outcome(
 ) -> Floats:
     """Out-of-fold predictions (n,) of ``y`` (n,) from covariates ``x`` (n, k) of before assignment.
 
-    Used as the covariate of ``difference_in_means`` (CUPAC, MLRATE); that regression calibrates the predictions within
-    each arm, so a poor model costs precision and never validity. Arms are not told to the model. ``unit`` (n,) labels:
-    all rows of a unit are predicted by models that saw none of them. ``model`` is refitted per fold; by default
-    scikit-learn's gradient boosting, which takes NaN in ``x`` as missing. Folds depend on ``seed`` and sorted labels,
-    not on the order of rows. Learns from rows: not a function of moments.
+    Used as the covariate of ``difference_in_means``, or by cluster of ``regression_adjusted`` (CUPAC, MLRATE); that
+    regression calibrates the predictions within each arm, so a poor model costs precision and never validity. Arms are
+    not told to the model. ``unit`` (n,) labels of units, or of clusters of them: all rows of one are predicted by
+    models that saw none of them. ``model`` is refitted per fold; by default scikit-learn's gradient boosting, which
+    takes NaN in ``x`` as missing. Folds depend on ``seed`` and sorted labels, not on the order of rows. Learns from
+    rows: not a function of moments.
 
     Source: Guo et al. (2021), Machine learning for variance reduction in online experiments, NeurIPS.
 

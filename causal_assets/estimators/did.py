@@ -3,24 +3,35 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from causal_assets.estimators.cluster_robust import cluster_fit, cluster_products, require_clusters
-from causal_assets.estimators.inference import clustered_covariance, estimate
+from causal_assets.estimators.cluster_robust import kinds_fit, require_clusters
+from causal_assets.estimators.crossfit import grouped, validated
+from causal_assets.estimators.inference import Floats, clustered_covariance, estimate
 from causal_assets.estimators.moments import Moments
 from causal_assets.types import Estimate
 
 
 def two_by_two(
-    pre: ArrayLike, post: ArrayLike, d: ArrayLike, unit: ArrayLike, *, outcome: str, level: float = 0.95
+    pre: ArrayLike,
+    post: ArrayLike,
+    d: ArrayLike,
+    unit: ArrayLike,
+    *,
+    cluster: ArrayLike | None = None,
+    outcome: str,
+    level: float = 0.95,
 ) -> Estimate:
     """Mean change of the treated minus mean change of the controls: the ATT where both would have moved alike.
 
     ``pre`` and ``post`` (n,) are the outcome over windows of the same length, ``d`` (n,) is 0 or 1, ``unit`` (n,)
-    labels; errors by unit. ``control_mean`` is the treated units' mean had they moved like the controls.
+    labels, ``cluster`` (n,) groups of whole units that may hold both arms; errors by unit or cluster. ``control_mean``
+    is the treated units' mean had they moved like the controls.
 
     Source: Angrist & Pischke (2009), Mostly Harmless Econometrics, sec. 5.2.
 
     Raises:
-        ValueError: lengths that differ, a NaN or infinite entry, a treatment that is not 0 or 1, or an empty arm.
+        ValueError: lengths that differ, a NaN or infinite entry, a treatment that is not 0 or 1, an empty arm, or a
+            unit in both arms.
+        Refusal: fewer than five units, or clusters, of an arm.
     """
     before, after, dose = (np.asarray(a, dtype=np.float64) for a in (pre, post, d))
     if not before.shape == after.shape == dose.shape == np.shape(unit):
@@ -42,16 +53,17 @@ def two_by_two(
         ],
         axis=1,
     )
-    labels = np.asarray(unit)
-    n_treated, n_control = (np.unique(labels[dose == arm]).size for arm in (1, 0))
+    arm, _, code = validated(dose, after, unit)
+    group = grouped(code, cluster, arm)
+    n_treated, n_control = (np.unique(code[one]).size for one in (arm, ~arm))
     return estimate(
         outcome=outcome,
         estimand="ATT",
         method="2x2 difference-in-differences",
         value=float(value),
         control_mean=float(counterfactual),
-        cov=clustered_covariance(influence, labels),
-        df=n_treated + n_control - 1,
+        cov=clustered_covariance(influence, group),
+        df=int(group.max()),
         level=level,
         n_treated=n_treated,
         n_control=n_control,
@@ -96,7 +108,8 @@ def two_by_two_clustered(
     """The 2x2 estimate of rows by cluster: least squares of ``y`` on ``d``, ``post`` and their product, CR2 errors.
 
     ``y``, ``d``, ``post``, ``cluster`` (n,): a row may be a unit in one period or a fresh respondent (repeated cross
-    sections), and units seen once count. Few clusters are what this is for; counts are clusters.
+    sections), and units seen once count. Few clusters are what this is for; counts are clusters. All it takes of the
+    rows are counts and sums by cluster and cell: ``two_by_two_kinds`` takes those from an engine.
 
     Raises:
         ValueError: lengths that differ, a NaN or infinite entry, ``d`` or ``post`` not 0 and 1, an empty cell, or fewer
@@ -111,20 +124,46 @@ def two_by_two_clustered(
     for name, column in (("d", dose), ("post", after)):
         if set(np.unique(column)) != {0.0, 1.0}:
             raise ValueError(f"{name}: expected both 0 and 1 and nothing else, got {np.unique(column).tolist()[:5]}")
-    if np.unique(2 * dose + after).size < 4:
-        raise ValueError("d, post: one of the four cells is empty; there is no such group before or after")
-    treated, control = (np.unique(labels[dose == arm]).size for arm in (1, 0))
-    require_clusters(treated, control)
     pilot = response.mean()  # centring keeps the digits of y + 1e9
-    columns = np.column_stack([np.ones(response.size), dose, after, dose * after])
-    return cluster_fit(*cluster_products(columns, response - pilot, labels)).estimate(
-        [0, 0, 0, 1],
-        [1, 1, 1, 0],
+    code = np.unique(labels, return_inverse=True)[1]
+    place, groups = 4 * code + (2 * dose + after).astype(np.intp), int(code.max()) + 1
+    rows = np.bincount(place, minlength=4 * groups).reshape(groups, 4).astype(np.float64)
+    total = np.bincount(place, weights=response - pilot, minlength=4 * groups).astype(np.float64).reshape(groups, 4)
+    return two_by_two_kinds(rows, np.ones(groups), total, outcome=outcome, pilot=float(pilot), level=level)
+
+
+def two_by_two_kinds(
+    rows: Floats,
+    size: Floats,
+    total: Floats,
+    spread: Floats | None = None,
+    *,
+    outcome: str,
+    pilot: float,
+    level: float = 0.95,
+) -> Estimate:
+    """``two_by_two_clustered`` from kinds of clusters: ``size`` (K,) of them have ``rows`` (K, 4) rows in each cell.
+
+    Cells are untreated before and after, treated before and after. ``total`` (K, 4) is the mean over a kind's clusters
+    of the sums of their outcomes less ``pilot``, ``spread`` (K, 4, 4) the summed products of deviations from it. A
+    balanced panel of units has two kinds, however many units.
+
+    Raises:
+        ValueError: an empty cell.
+        Refusal: fewer than five treated or control clusters.
+    """
+    if (size @ rows == 0).any():
+        raise ValueError("d, post: one of the four cells is empty; there is no such group before or after")
+    treated, control = (int(size @ (rows[:, arm].sum(axis=1) > 0)) for arm in (slice(2, 4), slice(2)))
+    require_clusters(treated, control)
+    return kinds_fit(rows[:, :, None] * np.eye(4), total, size, spread).estimate(
+        [1, -1, -1, 1],
+        [-1, 1, 1, 0],
         outcome=outcome,
         estimand="ATT",
         method="2x2 difference-in-differences",
         n_treated=treated,
         n_control=control,
         level=level,
-        control_offset=float(pilot),
+        control_offset=pilot,
     )

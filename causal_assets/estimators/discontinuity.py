@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from causal_assets.estimators.inference import Floats, estimate
+from causal_assets.estimators.inference import Floats, estimate, fieller
 from causal_assets.estimators.instruments import Set, anderson_rubin, cluster_sums, codes
 from causal_assets.types import Estimate
 
@@ -130,8 +130,9 @@ def robust_discontinuity(
     ``x``; chosen by ``selector`` otherwise) and ``bias_bandwidth`` (the same where only the first is given) are as in
     rdrobust, whose numbers these are (its fuzzy bandwidth depends on the origin of ``y``). Value, p and interval are
     all of the bias-corrected estimate with its robust error. Where the take-up jump has an F below 16.38 they come from
-    the Anderson-Rubin set of the bias-corrected jump in y - effect * takeup. ``control_mean`` is the untreated limit
-    (None with covariates or take-up), without a relative effect.
+    the Anderson-Rubin set of the bias-corrected jump in y - effect * takeup. ``control_mean`` is the untreated limit as
+    local regression draws it (None with covariates or take-up, whose limit is of no population); the relative effect is
+    to the bias-corrected one, by Fieller's interval of the same test.
 
     With ``cluster`` (n,) labels, scores are summed by cluster over both sides (rdrobust sums them on each side only),
     with factors G/(G-1) (n-1)/(n-k) by side and a t with G - 2 degrees of freedom; the bandwidth is that for
@@ -170,6 +171,9 @@ def robust_discontinuity(
     rows = int((near & (data.x < 0)).sum()), int((near & (data.x >= 0)).sum())
     shape = {0: "constant", 1: "linear", 2: "quadratic"}.get(order, f"order {order}")
     clusters = "" if jumps.clusters is None else f", {jumps.clusters} clusters"
+    relative = (None, None, None)
+    if data.t is None and covariates is None:
+        relative = _relative(jumps, data.origin, int(right), level)
     robust = Estimate(
         outcome=outcome,
         estimand="effect at the cutoff" if data.t is None else "LATE at the cutoff",
@@ -183,6 +187,9 @@ def robust_discontinuity(
         n_treated=rows[right],
         n_control=rows[not right],
         control_mean=data.origin + jumps.limits[not right] if data.t is None and covariates is None else None,
+        relative=relative[0],
+        relative_low=relative[1],
+        relative_high=relative[2],
         pieces=answer.pieces if len(answer.pieces) > 1 else (),
     )
     return Discontinuity(
@@ -195,6 +202,9 @@ def robust_discontinuity(
             low=printed.pieces[0][0],
             high=printed.pieces[-1][1],
             p_value=printed.p_value,
+            relative=None,
+            relative_low=None,
+            relative_high=None,
             pieces=(),
         ),
         bandwidth=h,
@@ -263,7 +273,8 @@ def _mass_points(x: Floats, distinct: tuple[int, int]) -> Iterator[str]:
 class _Jumps:
     """Jumps of outcome and take-up (2,): conventional, and bias-corrected with their robust covariance (2, 2).
 
-    ``limits`` are the outcome's conventional limits from the left and the right.
+    ``limits`` are the outcome's conventional limits from the left and the right, ``levels`` the corrected ones with
+    their covariance ``levels_cov`` (2, 2).
     """
 
     conventional: Floats
@@ -271,6 +282,8 @@ class _Jumps:
     value: Floats
     cov: Floats
     limits: tuple[float, float]
+    levels: Floats
+    levels_cov: Floats
     clusters: int | None
 
     @property
@@ -313,6 +326,16 @@ class _Answer:
         """Of the jump taken from right to left."""
         pieces = tuple((-high, -low) for low, high in reversed(self.pieces))
         return replace(self, value=-self.value, pieces=pieces)
+
+
+def _relative(jumps: _Jumps, origin: float, treated: int, level: float) -> tuple[float | None, float, float]:
+    """The corrected jump over the corrected limit of the untreated side, with Fieller's interval of the same test."""
+    signs = np.array([-1.0, 1.0]) if treated else np.array([1.0, -1.0])
+    both = np.stack([np.eye(2)[1 - treated], signs])
+    untreated, effect = float(origin + jumps.levels[1 - treated]), float(signs @ jumps.levels)
+    critical = float(jumps.law.ppf((1 + level) / 2))
+    low, high = fieller(effect, untreated, both @ jumps.levels_cov @ both.T, critical)
+    return effect / untreated if untreated else None, low, high
 
 
 def _strong(jumps: _Jumps, fuzzy: bool, level: float) -> _Answer:
@@ -372,15 +395,20 @@ def _jumps(data: _Data, h: float, b: float, kernel: str, order: int) -> _Jumps:
             residuals[rows] = sqrt(factor) * (given - curve @ given)
     clusters = None if data.cluster is None else int(np.unique(data.cluster[near]).size)
     scores = (residuals * weights[:, [0]], residuals * weights[:, [1]])
+    # Of each limit; the jump is their difference.
+    own = scores[1][:, [0]] * np.stack([np.where(data.x < 0, -1.0, 0.0), np.where(data.x < 0, 0.0, 1.0)], axis=1)
+    scores = (*scores, own)
     if data.cluster is not None:
         scores = tuple(cluster_sums(each, data.cluster) for each in scores)
-    conventional, robust = (each.T @ each for each in scores)
+    conventional, robust, levels = (each.T @ each for each in scores)
     return _Jumps(
         conventional=limits[1] - limits[0],
         conventional_cov=conventional,
         value=corrected[1] - corrected[0],
         cov=robust,
         limits=(float(limits[0, 0]), float(limits[1, 0])),
+        levels=corrected[:, 0],
+        levels_cov=levels,
         clusters=clusters,
     )
 

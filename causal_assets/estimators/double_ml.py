@@ -3,10 +3,11 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from causal_assets.estimators.cluster_robust import require_clusters
 from causal_assets.estimators.crossfit import matrix, splits, standardized
 from causal_assets.estimators.inference import Floats, clustered_covariance, estimate
 from causal_assets.estimators.overlap import Regression, median_of_splits, regress
-from causal_assets.estimators.propensity import predict
+from causal_assets.estimators.propensity import predict, require_overlap
 from causal_assets.types import Estimate
 
 # Below this share of a dose's variance left after the covariates, nothing of it is as good as random.
@@ -39,6 +40,7 @@ def partially_linear(
     Raises:
         ValueError: an unknown learner, lengths that differ, a NaN or infinite entry, a treatment without variance or
             determined by x, too few units for the folds, or an outcome without variance.
+        Refusal: fewer than five units with a high, or a low, treatment; a treatment of 0 and 1 without overlap.
     """
     if learner not in ("ridge", "boosting"):
         raise ValueError(f"learner: expected 'ridge' or 'boosting', got {learner!r}")
@@ -56,7 +58,10 @@ def partially_linear(
     found = []
     for fold in splits(high, code, folds, repeats, seed):
         residual = _residuals(covariates, np.stack([dose, target - pilot], axis=1), code, fold, learner, seed)
+        if _binary(dose):
+            require_overlap(dose - residual[:, 0], high)
         found.append(_one_split(dose, target - pilot, residual, code))
+    require_clusters(*(np.unique(code[arm]).size for arm in (high, ~high)), what="units")
     point, cov = median_of_splits(found)
     treated = np.unique(code[high]).size
     return estimate(

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from causal_assets.estimators.cluster_robust import cluster_fit, require_clusters
+from causal_assets.estimators.cluster_robust import LARGEST_PRODUCTS, cluster_fit, require_clusters
 from causal_assets.estimators.inference import Floats, Refusal
 from causal_assets.estimators.moments import Moments, pseudo_inverse
-from causal_assets.estimators.two_way import FEW_CLUSTERS, LARGEST_PRODUCTS, cr1_factor
+from causal_assets.estimators.two_way import FEW_CLUSTERS, cr1_factor
 from causal_assets.types import Estimate
 
 

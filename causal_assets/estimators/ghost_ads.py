@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from causal_assets.estimators.instruments import Instrumented, wald
+from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.instruments import Instrumented, wald, wald_clustered
+from causal_assets.estimators.joint import JointEffects, clustered_effects
 from causal_assets.estimators.moments import Moments
 from causal_assets.estimators.randomized import difference_in_means
 from causal_assets.types import Estimate
@@ -78,6 +81,53 @@ def ghost_ads(cells: Mapping[Cell, Moments], *, outcome: str, level: float = 0.9
     diluted = difference_in_means(
         everybody[0].select(rest), everybody[1].select(rest), outcome=outcome, level=level, estimand="ITT"
     )
+    return _named(inside, diluted, _naive(cells, outcome, level))
+
+
+def ghost_ads_clustered(
+    y: ArrayLike,
+    treated: ArrayLike,
+    predicted: ArrayLike,
+    exposed: ArrayLike,
+    cluster: ArrayLike,
+    x: ArrayLike | None = None,
+    *,
+    outcome: str,
+    level: float = 0.95,
+) -> Answers:
+    """``ghost_ads`` where users of a ``cluster`` (n,), such as a household, hang together, or were assigned together.
+
+    ``y``, ``treated``, ``predicted``, ``exposed`` (n,) and covariates ``x`` (n, k) are rows of users; effects and
+    errors are those of ``joint.clustered_influence``, counts clusters.
+
+    Raises:
+        ValueError: as ``joint.clustered_influence`` and ``instruments.wald_clustered``; flags that are not 0 or 1.
+        Refusal: fewer than five clusters of an arm with predicted users.
+    """
+    outcomes, labels = np.asarray(y, dtype=np.float64), np.asarray(cluster)
+    arm, served, seen = flags = [np.asarray(flag).astype(np.float64) for flag in (treated, predicted, exposed)]
+    if any(flag.shape != outcomes.shape or not np.isin(flag, (0, 1)).all() for flag in flags):
+        raise ValueError(f"treated, predicted, exposed: expected a 0 or 1 for each of {outcomes.size} users")
+    columns = np.empty((outcomes.size, 0)) if x is None else np.asarray(x, dtype=np.float64)
+    if labels.shape != outcomes.shape or len(columns) != outcomes.size:
+        raise ValueError(f"cluster, x: lengths must be {outcomes.size}, got {labels.shape} and {columns.shape}")
+
+    def compared(y: Floats, d: Floats, rows: NDArray[np.bool_], *, adjusted: bool = True) -> JointEffects:
+        return clustered_effects(y[rows], d[rows], labels[rows], columns[rows] if adjusted else None)
+
+    inside = compared(np.column_stack([outcomes, seen]), arm, served == 1)
+    found = wald_clustered(inside, outcome=outcome, uptake="exposed", estimand="CACE", level=level)
+    everybody = compared(outcomes, arm, np.ones(outcomes.size, dtype=bool))
+    diluted = everybody.combine([1.0], outcome=outcome, estimand="ITT", method="by cluster", level=level)
+    naive = None
+    if np.unique(seen[arm == 1]).size == 2:
+        wrong = compared(outcomes, seen, arm == 1, adjusted=False)
+        naive = wrong.combine([1.0], outcome=outcome, estimand="none", method=NAIVE, level=level)
+    return _named(found, diluted, naive)
+
+
+def _named(inside: Instrumented, diluted: Estimate, naive: Estimate | None) -> Answers:
+    """The answers under the words by which they are known."""
     itt = inside.reduced_form
     assert itt is not None
     return Answers(
@@ -87,7 +137,7 @@ def ghost_ads(cells: Mapping[Cell, Moments], *, outcome: str, level: float = 0.9
             reduced_form=replace(itt, method="ghost ads: predicted users by arm", estimand="ITT, predicted exposed"),
         ),
         all_users=replace(diluted, method="all users by arm"),
-        naive=_naive(cells, outcome, level),
+        naive=naive,
     )
 
 

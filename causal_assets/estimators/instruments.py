@@ -6,7 +6,8 @@ from math import inf, sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.inference import Floats, fieller
+from causal_assets.estimators.joint import JointEffects
 from causal_assets.estimators.moments import Moments, pseudo_inverse
 from causal_assets.estimators.randomized import difference_in_means
 from causal_assets.types import Estimate
@@ -26,13 +27,24 @@ COLLINEAR = 1e-10
 class Instrumented:
     """Effect of the treatment on those whom the instrument moves, and its two ingredients.
 
-    ``strength`` is the first stage's robust F; with several instruments the effective F, and no single ingredient.
+    ``strength`` is the first stage's robust F; with several instruments the effective F, and no single ingredient, but
+    the test that all of them tell of one effect, ``overidentification``.
     """
 
     effect: Estimate
     strength: float
     reduced_form: Estimate | None = None  # the instrument's effect on the outcome (ITT)
     first_stage: Estimate | None = None  # the instrument's effect on the treatment
+    overidentification: "Overidentification | None" = None
+
+
+@dataclass(frozen=True)
+class Overidentification:
+    """Hansen's J of ``df`` + 1 instruments and its chi-squared p-value."""
+
+    j: float
+    df: int
+    p_value: float
 
 
 def anderson_rubin(reduced: float, first: float, cov: Floats, critical: float) -> Set:
@@ -176,6 +188,31 @@ def wald(
     return Instrumented(effect=found, strength=_strength(first), reduced_form=reduced, first_stage=first)
 
 
+def wald_clustered(
+    effects: JointEffects, *, outcome: str, uptake: str = "uptake", estimand: str = "LATE", level: float = 0.95
+) -> Instrumented:
+    """``wald`` from the encouragement's effects on (outcome, uptake), as ``joint.clustered_effects`` gives them.
+
+    Raises:
+        ValueError: other than two columns, arms with the same uptake, or an outcome without variance.
+    """
+    method = "difference in means, clustered (CR2)"
+    reduced = effects.combine([1.0, 0.0], outcome=outcome, estimand="ITT", method=method, level=level)
+    if effects.cov[1, 1] > COLLINEAR * effects.value[1] ** 2:
+        first = effects.combine([0.0, 1.0], outcome=uptake, estimand="ITT", method=method, level=level)
+    else:
+        first = certain(uptake, float(effects.value[1]), reduced)
+    found = complier_effect(
+        outcome=outcome,
+        estimand=estimand,
+        method="Wald ratio, Anderson-Rubin set, clustered",
+        reduced_form=reduced,
+        first_stage=first,
+        covariance=float(effects.cov[0, 1]) if first.std_error else 0.0,
+    )
+    return Instrumented(effect=found, strength=_strength(first), reduced_form=reduced, first_stage=first)
+
+
 def _strength(first: Estimate) -> float:
     return (first.value / first.std_error) ** 2 if first.std_error else inf
 
@@ -243,11 +280,19 @@ def two_stage_least_squares(
     within which errors may be dependent. Errors are robust, with the factor G/(G-1) (n-1)/(n-k) where k counts controls
     and absorbed groups (HC1 without clusters); t has G - 1, or n - k, degrees of freedom. One rule for the set: with
     one instrument p and set are always Anderson and Rubin's, with several Wald's, refused below an effective F of 23.1.
-    Counts are rows with the instrument above and not above its mean, for 0 and 1 the two arms. Passes: means and
-    cross-products, then scores summed by cluster; memory O(n (k + m)) here, O(k^2 + clusters) from an engine.
+    Counts are rows with the instrument above and not above its mean, for 0 and 1 the two arms.
+
+    With one instrument and a treatment of 0 and 1 ``control_mean`` is that of the compliers, the 2SLS effect of 1 -
+    d on (1 - d) y. The relative effect is then a ratio of two reduced forms, of y over that of (d - 1) y, with
+    Fieller's set, which holds 0 exactly when the absolute one does, or is unbounded where the compliers' mean
+    cannot be told from zero. With several instruments each has compliers of its own, and there is none.
+
+    Passes: means and cross-products, then scores summed by cluster; memory O(n (k + m)) here, O(k^2 + clusters)
+    from an engine.
 
     Sources: Wooldridge (2010), Econometric Analysis, ch. 5; Montiel Olea & Pflueger (2013), A robust test for weak
-    instruments, JBES 31(3).
+    instruments, JBES 31(3); Abadie (2002), Bootstrap tests for distributional treatment effects in instrumental
+    variable models, JASA 97(457), lemma 2.1, for the compliers' mean; Hansen (1982), Econometrica 50(4), for J.
 
     Raises:
         ValueError: lengths that differ, a NaN or infinite entry, an outcome, treatment or instrument without variation
@@ -266,11 +311,14 @@ def two_stage_least_squares(
     if cluster is not None and clusters < FEWEST_CLUSTERS:
         raise ValueError(f"cluster: errors need at least {FEWEST_CLUSTERS} clusters, got {clusters}")
     columns = np.hstack([target, dose, tool])
+    pilot, binary = float(target[0, 0]), tool.shape[1] == 1 and bool(np.isin(dose, (0, 1)).all())
+    if binary:
+        columns = np.hstack([columns, (1 - dose) * (target - pilot)])
     columns = columns - columns[0]  # a pilot: digits do not depend on the origin, and constants become 0
     columns = columns - columns.mean(axis=0)
     partialled, rank = _residuals(_demeaned(columns, group), _demeaned(controls - controls[0], group))
     names = ["y", "d", *(f"z[{j}]" for j in range(tool.shape[1]))]
-    for name, before, after in zip(names, columns.T, partialled.T, strict=True):
+    for name, before, after in zip(names, columns.T, partialled.T, strict=False):
         if after @ after <= COLLINEAR * (before @ before):
             raise ValueError(f"{name}: no variation is left once controls and absorbed groups are taken out")
     parameters = int(group.max()) + 1 + rank + 1
@@ -281,8 +329,10 @@ def two_stage_least_squares(
     high = int((tool[:, 0] > tool[:, 0].mean()).sum())
     frame = _Frame(outcome, estimand, level, df, factor, unit, high, n - high)
     method = "two-stage least squares" + ("" if cluster is None else f", {clusters} clusters")
-    solve = _one_instrument if tool.shape[1] == 1 else _several_instruments
-    return solve(partialled[:, 0], partialled[:, 1], partialled[:, 2:], frame, method)
+    if tool.shape[1] > 1:
+        return _several_instruments(partialled[:, 0], partialled[:, 1], partialled[:, 2:], frame, method)
+    untreated = (partialled[:, 3], pilot) if binary else None
+    return _one_instrument(partialled[:, 0], partialled[:, 1], partialled[:, 2], untreated, frame, method)
 
 
 @dataclass(frozen=True)
@@ -316,8 +366,10 @@ class _Frame:
         )  # fmt: skip
 
 
-def _one_instrument(y: Floats, d: Floats, z: Floats, frame: _Frame, method: str) -> Instrumented:
-    tool = z[:, 0]
+def _one_instrument(
+    y: Floats, d: Floats, tool: Floats, untreated: tuple[Floats, float] | None, frame: _Frame, method: str
+) -> Instrumented:
+    """``untreated`` is (1 - d) times the outcome less a number, that number beside it, for the compliers' mean."""
     size = tool @ tool
     reduced, first = float(tool @ y / size), float(tool @ d / size)
     residuals = np.stack([y - reduced * tool, d - first * tool], axis=1)
@@ -339,7 +391,35 @@ def _one_instrument(y: Floats, d: Floats, z: Floats, frame: _Frame, method: str)
         first_stage=stage,
         covariance=0.0 if exact else float(cov[0, 1]),
     )
+    if untreated is not None:
+        found = _relative(found, y, d, tool, untreated, frame)
     return Instrumented(effect=found, strength=_strength(stage), reduced_form=itt, first_stage=stage)
+
+
+def _relative(
+    found: Estimate, y: Floats, d: Floats, tool: Floats, untreated: tuple[Floats, float], frame: _Frame
+) -> Estimate:
+    """The effect beside the compliers' mean without treatment: reduced form of y over that of (d - 1) y."""
+    from dataclasses import replace
+
+    from scipy.stats import t
+
+    columns = np.column_stack([y, d, untreated[0]])
+    size = tool @ tool
+    coef = tool @ columns / size
+    cov = frame.meat((columns - np.outer(tool, coef)) * tool[:, None] / size)
+    # Moving the outcome by c moves the reduced form of (d - 1) y by c times the first stage.
+    contrast = np.array([[0.0, untreated[1], -1.0], [1.0, 0.0, 0.0]])
+    level, reduced = contrast @ coef
+    critical = float(t.ppf((1 + frame.level) / 2, frame.df))
+    low, high = fieller(float(reduced), float(level), contrast @ cov @ contrast.T, critical)
+    return replace(
+        found,
+        control_mean=float(level / coef[1]),
+        relative=float(reduced / level) if level else None,
+        relative_low=low,
+        relative_high=high,
+    )
 
 
 def _several_instruments(y: Floats, d: Floats, z: Floats, frame: _Frame, method: str) -> Instrumented:
@@ -359,4 +439,20 @@ def _several_instruments(y: Floats, d: Floats, z: Floats, frame: _Frame, method:
     value = float(fitted @ y / size)
     variance = frame.meat((fitted * (y - value * d) / size)[:, None])[0, 0]
     effect = frame.estimate(frame.outcome, frame.estimand, f"{method}, Wald", value, sqrt(variance))
-    return Instrumented(effect=effect, strength=strength)
+    return Instrumented(effect=effect, strength=strength, overidentification=_overidentified(y, d, z, value, frame))
+
+
+def _overidentified(y: Floats, d: Floats, z: Floats, value: float, frame: _Frame) -> Overidentification | None:
+    """Hansen's J at the efficient estimate, scores weighted by their robust or clustered covariance at 2SLS.
+
+    None for copies of one instrument, or with no more clusters than instruments.
+    """
+    from scipy.stats import chi2
+
+    weight, rank = pseudo_inverse(frame.meat(z * (y - value * d)[:, None]))
+    if rank < 2 or frame.unit.max() < z.shape[1]:  # a covariance of scores of lower rank than they are
+        return None
+    moments, slope = z.T @ y, z.T @ d
+    left = moments - slope * float((slope @ weight @ moments) / (slope @ weight @ slope))
+    j = float(left @ weight @ left)
+    return Overidentification(j, rank - 1, float(chi2.sf(j, rank - 1)))

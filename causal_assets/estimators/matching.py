@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from causal_assets.estimators.crossfit import matrix, validated
-from causal_assets.estimators.inference import Floats, estimate
+from causal_assets.estimators.cluster_robust import LEVERAGE, require_clusters
+from causal_assets.estimators.crossfit import grouped, matrix, validated
+from causal_assets.estimators.inference import Floats, Refusal, estimate
 from causal_assets.estimators.propensity import Logit
 from causal_assets.types import Estimate
 
@@ -207,6 +208,7 @@ def matched_effect(
     y: ArrayLike,
     *,
     outcome: str,
+    cluster: ArrayLike | None = None,
     x: ArrayLike | None = None,
     adjust: bool = True,
     level: float = 0.95,
@@ -220,12 +222,18 @@ def matched_effect(
     estimation, the derivative of the effect being taken from a regression in each arm; bare scores count as known,
     which as a rule makes the interval too long. t with (matched treated - 1) degrees of freedom.
 
+    With ``cluster`` (n,), groups of units that may hold both arms, pairs are dependent where either member of one
+    shares a cluster with either member of the other; t with (clusters of matched treated - 1) degrees of freedom.
+
     Sources: Abadie & Imbens (2006), Econometrica 74(1); (2011), JBES 29(1), for the adjustment; (2016), Econometrica
-    84(2), for the estimated propensity; Abadie & Spiess (2022), JASA 117(538), without replacement.
+    84(2), for the estimated propensity; Abadie & Spiess (2022), JASA 117(538), without replacement; Aronow, Samii &
+    Assenova (2015), Cluster-robust variance estimation for dyadic data, Political Analysis 23(4).
 
     Raises:
         ValueError: lengths that differ, a NaN or infinite entry, fewer than two matched treated units or three
             controls, an outcome without variance, ``x`` without adjustment, or a plain difference that leans.
+        Refusal: fewer than five clusters with matched treated units, or with the controls that they found; a cluster
+            with a member in every pair.
     """
     treated, outcomes, _ = validated(d, y, np.arange(len(matches.key)))
     focus, place, count = np.unique(matches.treated, return_inverse=True, return_counts=True)
@@ -241,13 +249,29 @@ def matched_effect(
     rest = target - trend if adjust else target
     untreated = np.bincount(place, weights=share * rest[matches.control])
     rows = np.stack([untreated + (target - rest)[focus], rest[focus] - untreated], axis=1)
-    point = rows.mean(axis=0)
-    pool = matches.order[~treated[matches.order]]
-    again = use[pool] ** 2 - np.bincount(matches.control, weights=share**2, minlength=len(treated))[pool]
-    reuse = float(again @ _local_variance(rest[pool]))
-    cov = (np.cov(rows.T) * focus.size + reuse * REUSE_SIGNS) / focus.size**2
-    if isinstance(score, Logit):
-        cov[1, 1] += _estimation(matches, score, treated, rest, point[1], focus.size)
+    point, df = rows.mean(axis=0), focus.size - 1
+    moved = _derivatives(matches, score, treated, rest, point[1]) if isinstance(score, Logit) else None
+    if cluster is None:
+        pool = matches.order[~treated[matches.order]]
+        again = use[pool] ** 2 - np.bincount(matches.control, weights=share**2, minlength=len(treated))[pool]
+        reuse = float(again @ _local_variance(rest[pool]))
+        cov = (np.cov(rows.T) * focus.size + reuse * REUSE_SIGNS) / focus.size**2
+        if moved is not None and isinstance(score, Logit):
+            slope, covariance = moved
+            inverse = score.inverse_information
+            added = slope @ inverse @ slope - covariance @ inverse @ covariance
+            cov[1, 1] += float(added) / focus.size**2 / len(treated)
+    else:
+        group = grouped(np.arange(len(treated)), cluster)
+        df = np.unique(group[focus]).size - 1
+        require_clusters(df + 1, np.unique(group[matches.control]).size)
+        own = np.zeros((len(treated), 2))
+        if moved is not None and isinstance(score, Logit):
+            along = score.influence @ (moved[0] - moved[1]) / len(treated)
+            own = np.stack([-along, along], axis=1)  # the treated mean stays: what the effect gains the controls lose
+        pairs = np.stack([rest[matches.control] + (target - rest)[matches.treated], rest[matches.treated]], axis=1)
+        pairs[:, 1] -= rest[matches.control]
+        cov = _by_cluster(pairs - point, matches, group, own, share)
     lean = trend[focus].mean() - trend @ use / focus.size
     if not adjust and abs(lean) > LARGEST_LEAN * np.sqrt(cov[1, 1]):
         raise ValueError(
@@ -261,7 +285,7 @@ def matched_effect(
         value=float(point[1]),
         control_mean=float(pilot + point[0]),
         cov=cov,
-        df=focus.size - 1,
+        df=df,
         level=level,
         n_treated=focus.size,
         n_control=int((use > 0).sum()),
@@ -284,13 +308,41 @@ def _local_variance(y: Floats) -> Floats:
     return VARIANCE_NEIGHBOURS / (VARIANCE_NEIGHBOURS + 1) * (y - around / VARIANCE_NEIGHBOURS) ** 2
 
 
-def _estimation(
-    matches: Matches, score: Logit, treated: NDArray[np.bool_], y: Floats, effect: float, matched: int
-) -> float:
-    """What estimating the propensity adds to the variance of the effect; as a rule it is negative.
+def _by_cluster(pairs: Floats, matches: Matches, group: Index, own: Floats, share: Floats) -> Floats:
+    """Covariance (2, 2) of the mean of scores of ``pairs`` (p, 2), which count by ``share`` (p,), by cluster.
 
-    g' I g - c' I c over n, with I the inverse information, g the derivative of the effect by the coefficients and c
-    the covariance of effect and score function (Abadie & Imbens 2016, theorem 2).
+    ``own`` (n, 2) are further scores, of units. Scores that touch a cluster are added up, their pull on the mean taken
+    out as in a jackknife, and squared; pairs between the same two clusters, which then count twice, are taken out once.
+    """
+    left, right, groups = group[matches.treated], group[matches.control], int(group.max()) + 1
+    across = left != right
+    both = np.sort([left[across], right[across]], axis=0)
+    edge = np.unique(both, axis=1, return_inverse=True)[1].ravel()
+    columns = np.column_stack([pairs * share[:, None], share]) / share.sum()
+    ends = np.concatenate([left, right[across]])
+    touching = _sums(ends, np.concatenate([columns, columns[across]]), groups)
+    touching[:, :2] += _sums(group, own / share.sum(), groups)
+    if touching[:, 2].max() > 1 - LEVERAGE:
+        raise Refusal("cluster: one cluster has a member in every pair, so that nothing is left to judge it by")
+    edges = _sums(edge, columns[across], int(edge.max(initial=-1)) + 1)
+    scores, twice = (sums[:, :2] / (1 - sums[:, 2:]) for sums in (touching, edges))
+    return scores.T @ scores - twice.T @ twice
+
+
+def _sums(group: Index, columns: Floats, groups: int) -> Floats:
+    return np.stack([np.bincount(group, weights=column, minlength=groups) for column in columns.T], axis=1).astype(
+        np.float64
+    )
+
+
+def _derivatives(
+    matches: Matches, score: Logit, treated: NDArray[np.bool_], y: Floats, effect: float
+) -> tuple[Floats, Floats]:
+    """How the sum of matched differences moves with the propensity's coefficients, and its covariance with their score.
+
+    Both (k + 1,). With I the inverse information, g and c these two over the number matched, estimating the propensity
+    adds g' I g - c' I c over n to the variance, as a rule a negative number (Abadie & Imbens 2016, theorem 2): to the
+    effect's influence function it adds (g - c)' that of the coefficients.
     """
     order, dose = matches.order, treated[matches.order]
     other, gap = _nearest_opposite(matches.key[order], dose)
@@ -305,8 +357,7 @@ def _estimation(
         at = (np.cumsum(arm) - 1).clip(0, arm.sum() - 2)  # the pair of neighbours of this arm around each row
         pairs = np.diff(target[arm]) * np.bincount(at, weights=load, minlength=arm.sum() - 1) / 2
         covariance = covariance + pairs @ np.diff(design[arm], axis=0)
-    inverse = score.inverse_information
-    return float(slope @ inverse @ slope - covariance @ inverse @ covariance) / matched**2 / len(treated)
+    return slope, covariance
 
 
 def _nearest_opposite(key: Floats, dose: NDArray[np.bool_]) -> tuple[Index, Floats]:

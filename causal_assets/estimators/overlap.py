@@ -19,6 +19,7 @@ from causal_assets.estimators.propensity import (
     bounds,
     check_learner,
     predict,
+    require_overlap,
 )
 from causal_assets.types import Estimate
 
@@ -203,13 +204,15 @@ def effect(
     Raises:
         ValueError: as ``fit_nuisances``, an unknown estimand, a trim outside [0, 0.5) or that keeps nobody, or an
             outcome without variance.
+        Refusal: fewer than five units, or clusters, with treated or with untreated rows; arms without overlap.
     """
     if estimand not in get_args(Estimand):
         raise ValueError(f"estimand: expected one of {get_args(Estimand)}, got {estimand!r}")
     if not 0 <= trim < 0.5:
         raise ValueError(f"trim: expected a number in [0, 0.5), got {trim}")
     treated, outcomes, code = validated(d, y, unit)
-    group = grouped(code, cluster)
+    group = grouped(code, cluster, treated)
+    require_overlap(np.median(nuisances.propensity, axis=0), treated)
     target = outcomes[:, column]
     pilot = target[~treated].mean()  # effects do not depend on the origin; digits do
     centred = Nuisances(nuisances.propensity, nuisances.control - pilot, nuisances.treated - pilot)

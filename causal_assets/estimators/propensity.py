@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from causal_assets.estimators.crossfit import grouped, matrix, splits, standardized, validated
-from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.inference import Floats, Refusal
 
 Learner = Literal["logistic", "boosting"]
 Calibration = Literal["platt", "isotonic"]
@@ -46,6 +46,10 @@ class Propensity:
         return np.median(self.score, axis=0)
 
 
+# Area under the curve from which the arms have no part in common to speak of.
+TOLD_APART = 0.995
+
+
 @dataclass(frozen=True, eq=False)
 class Logit:
     """A logistic regression fitted to all rows at once, by maximum likelihood without a penalty.
@@ -81,6 +85,23 @@ class Logit:
     def influence(self) -> Floats:
         """Influence function (n, k + 1) of the coefficients."""
         return ((self.dose - self.raw)[:, None] * self.design) @ self.inverse_information
+
+
+def require_overlap(score: Floats, treated: NDArray[np.bool_]) -> None:
+    """Refuse to compare arms that the propensity ``score`` (n,) tells apart: what follows would be extrapolation.
+
+    Raises:
+        Refusal: a treated row has the higher score than an untreated one in more than 99.5% of all pairs.
+    """
+    from scipy.stats import rankdata
+
+    n, m = int(treated.sum()), int((~treated).sum())
+    area = (float(rankdata(score)[treated].sum()) - n * (n + 1) / 2) / max(n * m, 1)
+    if area > TOLD_APART:
+        raise Refusal(
+            f"x: no overlap, the covariates tell treated from untreated rows in {area:.1%} of pairs; allowed is up to "
+            f"{TOLD_APART:.1%}. Nobody of one arm can stand for the other"
+        )
 
 
 def boosted(kind: type, rows: int, units: int, seed: int) -> Any:
@@ -193,6 +214,7 @@ def fit_logit(x: ArrayLike, d: ArrayLike, *, clip: Clip = CLIP) -> Logit:
 
     Raises:
         ValueError: a clip outside (0, 0.5), lengths that differ, a NaN or infinite entry, one arm only, separation.
+        Refusal: as ``require_overlap``.
     """
     check_learner("logistic", None, clip)
     treated, _, _ = validated(d, np.zeros(np.shape(d)), np.arange(len(np.asarray(d))))
@@ -206,6 +228,7 @@ def fit_logit(x: ArrayLike, d: ArrayLike, *, clip: Clip = CLIP) -> Logit:
         raw = 1 / (1 + np.exp(-design @ beta))
         gradient = design.T @ (dose - raw) / len(dose)
         if np.abs(gradient).max() < 1e-10:
+            require_overlap(raw, treated)  # where the arms are far apart the gradient dies before the logits are large
             return Logit(raw.clip(*bounds(clip)), raw, design, dose)
         hessian = design.T @ ((raw * (1 - raw))[:, None] * design) / len(dose)
         beta = beta + np.linalg.pinv(hessian, hermitian=True) @ gradient

@@ -108,7 +108,8 @@ def difference_in_proportions(
 
     The interval holds every difference, the relative one every ratio, that Miettinen and Nurminen's score test does
     not reject; at a difference of 0 and a ratio of 1 both are one test, the p-value's. ``std_error`` is the usual
-    unpooled one and is not what the interval is made of. Takes four counts, no rows.
+    unpooled one and is not what the interval is made of. Takes four counts, no rows. A score test knows no
+    cluster: where rows hang together ``difference_of_cluster_randomized`` compares the same shares.
 
     Source: Miettinen & Nurminen (1985), Comparative analysis of two rates, Statistics in Medicine 4(2).
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from causal_assets.estimators.inference import Floats, estimate
+from causal_assets.estimators.joint import clustered_effects
 from causal_assets.estimators.moments import Moments, pseudo_inverse
 from causal_assets.types import Estimate
 
@@ -123,19 +124,32 @@ def _hc2(name: str, y: Floats, x: Floats, target: Floats) -> _Arm:
 
 
 def regression_adjusted(
-    y: ArrayLike, d: ArrayLike, x: ArrayLike, *, outcome: str, level: float = 0.95, estimand: str = "ATE"
+    y: ArrayLike,
+    d: ArrayLike,
+    x: ArrayLike,
+    *,
+    cluster: ArrayLike | None = None,
+    outcome: str,
+    level: float = 0.95,
+    estimand: str = "ATE",
 ) -> Estimate:
     """``difference_in_means`` with HC2 errors within the arms: for few units whose noise depends on the covariates.
 
     ``y`` (n,) outcomes, ``d`` (n,) is 0 or 1, ``x`` (n, k) covariates of before assignment, one row per unit. The
-    effect is the same; leverages need the rows: not a function of moments. With many units both errors agree.
+    effect is the same; leverages need the rows: not a function of moments. With many units both errors agree. Where
+    rows of a ``cluster`` (n,) hang together, be it assigned as a whole or not, errors are CR2 and counts clusters.
 
     Source: Lin (2013), Ann. Appl. Stat. 7(1); MacKinnon & White (1985), J. Econometrics 29(3).
 
     Raises:
         ValueError: lengths that differ, a NaN or infinite entry, a treatment that is not 0 or 1, a unit that alone
-            determines a slope, and as ``difference_in_means``.
+            determines a slope, and as ``difference_in_means``; with clusters as ``joint.clustered_influence``.
     """
+    if cluster is not None:
+        method = "difference in means, covariate-adjusted (CR2)"
+        return clustered_effects(y, d, cluster, x).combine(
+            [1.0], outcome=outcome, estimand=estimand, method=method, level=level
+        )
     outcomes, dose, covariates = np.asarray(y, np.float64), np.asarray(d), np.asarray(x, np.float64)
     if covariates.ndim != 2 or not len(covariates) == outcomes.size == dose.size:
         raise ValueError(f"y, d, x: lengths must agree, got {outcomes.shape}, {dose.shape}, {covariates.shape}")

@@ -124,7 +124,8 @@ def retention_difference(
 ) -> Estimate:
     """Treated minus control share retained after ``horizon`` time units, with Greenwood errors and a normal test.
 
-    Censoring must tell nothing about leaving, given the arm. Units are independent: one row each.
+    Censoring must tell nothing about leaving, given the arm. Units are independent, one row each: Greenwood's variance
+    is that of counts at risk, which do not know of clusters.
 
     Raises:
         ValueError: a horizon beyond either arm's follow-up, or fewer than ``FEWEST`` departures or stayers in an arm.

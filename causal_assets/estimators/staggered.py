@@ -1,4 +1,8 @@
-"""Staggered adoption: effects by cohort and period against units not (yet) treated, and their averages."""
+"""Staggered adoption: effects by cohort and period against units not (yet) treated, and their averages.
+
+Not from sufficient statistics: covariates enter by a logistic regression, and the multiplier bootstrap of the uniform
+bands draws a sign for each unit or cluster. One wide row per unit is read.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

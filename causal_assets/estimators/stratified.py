@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from causal_assets.estimators.cluster_robust import cell_means, require_clusters
 from causal_assets.estimators.inference import estimate
 from causal_assets.estimators.moments import Moments
 from causal_assets.types import Estimate
@@ -52,4 +54,62 @@ def poststratified(
         level=level,
         n_treated=int(n[:, 1].sum()),
         n_control=int(n[:, 0].sum()),
+    )
+
+
+def poststratified_clustered(
+    y: ArrayLike,
+    d: ArrayLike,
+    stratum: ArrayLike,
+    cluster: ArrayLike,
+    *,
+    outcome: str,
+    level: float = 0.95,
+    estimand: str = "ATE",
+) -> Estimate:
+    """``poststratified`` where rows of a ``cluster`` (n,) hang together, assigned as a whole or not; counts clusters.
+
+    ``y``, ``d``, ``stratum`` (n,) are rows; all it takes of them are counts and sums by cluster and cell. Errors of the
+    cells' means are CR2 with Bell and McCaffrey's degrees of freedom; each cluster's part in the strata's shares is
+    added. Memory clusters x (2 strata)^2.
+
+    Raises:
+        ValueError: as ``cluster_robust.cell_means``, another treatment than 0 or 1, a stratum without one of the arms,
+            a cell of one cluster.
+        Refusal: fewer than five clusters of an arm.
+    """
+    dose, (names, place) = np.asarray(d), np.unique(np.asarray(stratum), return_inverse=True)
+    if dose.shape != place.shape or not np.isin(dose, (0, 1)).all():
+        raise ValueError(f"d: expected a 0 or 1 for each of {place.size} rows, got {np.unique(dose).tolist()[:5]}")
+    strata = names.size
+    held = np.bincount(place + strata * dose.astype(np.intp), minlength=2 * strata).reshape(2, strata)
+    if (held == 0).any():
+        raise ValueError(
+            f"stratum: {names[(held == 0).any(axis=0)].tolist()} hold only one arm; merge them with others"
+        )
+    cells = cell_means(y, place + strata * dose.astype(np.intp), cluster, 2 * strata)
+    n_control, n_treated = (
+        (cells.rows[:, part].sum(axis=1) > 0).sum() for part in (slice(strata), slice(strata, None))
+    )
+    require_clusters(int(n_treated), int(n_control))
+    share = held.sum(axis=0) / held.sum()
+    control, effect = np.concatenate([share, 0 * share]), np.concatenate([-share, share])
+    both = np.stack([control, effect])
+    point = both @ cells.mean
+    levels = cells.mean.reshape(2, strata)
+    apart = np.stack([levels[0] - point[0], levels[1] - levels[0] - point[1]], axis=1)  # of each stratum
+    groups = len(cells.rows)
+    by_stratum = cells.rows.reshape(groups, 2, strata).sum(axis=1)
+    influence = cells.fit.influence @ both.T + by_stratum @ apart * (np.sqrt(groups / (groups - 1)) / held.sum())
+    return estimate(
+        outcome=outcome,
+        estimand=estimand,
+        method="difference in means, post-stratified, clustered (CR2)",
+        value=float(point[1]),
+        control_mean=float(point[0]),
+        cov=influence.T @ influence,
+        df=cells.fit.df(effect),
+        level=level,
+        n_treated=int(n_treated),
+        n_control=int(n_control),
     )

@@ -2,7 +2,7 @@
 
 The model is a local level with regression on control series: y_t = mu_t + x_t' b + e_t, mu_t = mu_{t-1} + h_t, with a
 drift and fixed seasonal effects by choice. Only the periods before the intervention are fitted. The controls must not
-be affected by the intervention: nothing in the data can show whether they are.
+be affected by the intervention: nothing in the data can show whether they are. One series has no cluster.
 
 Differences of the outcome are free of the level and have covariance s2 (level I + noise K), K the second-difference
 matrix. Its eigenvectors are sines whatever the split of level and noise, so that one sine transform makes regression,

@@ -77,7 +77,8 @@ def fit_index(long_term: ArrayLike, columns: ArrayLike, *, cluster: ArrayLike | 
 def short_term_effects(control: Moments, treated: Moments, *, surrogates: int) -> JointEffects:
     """Effects on all columns of the experiment's arms: ``surrogates`` outcomes, adjusted for the covariates after them.
 
-    Covariates stay in, with effect 0, because the index needs their means.
+    Covariates stay in, with effect 0, because the index needs their means. Where rows hang together in clusters, the
+    same effects are those of ``joint.clustered_effects``, all columns being its ``y``.
 
     Raises:
         ValueError: as ``joint_effects``.

@@ -1,4 +1,7 @@
-"""Treatment switched on and off over blocks of time: one assignment is a unit's block, not a row."""
+"""Treatment switched on and off over blocks of time: one assignment is a unit's block, not a row.
+
+The unit is the cluster: its blocks share an error; units that hang together are added up into one beforehand.
+"""
 
 from dataclasses import dataclass, replace
 

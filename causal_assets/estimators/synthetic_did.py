@@ -1,4 +1,7 @@
-"""Synthetic difference-in-differences: donors weighted to move like the treated, periods to be like those after."""
+"""Synthetic difference-in-differences: donors weighted to move like the treated, periods to be like those after.
+
+No cluster: errors are of whole series left out or put in the treated's place; add up a cluster's series beforehand.
+"""
 
 from dataclasses import dataclass
 from math import sqrt

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from causal_assets.estimators.crossfit import matrix, validated
+from causal_assets.estimators.crossfit import grouped, matrix, validated
 from causal_assets.estimators.inference import Floats, clustered_covariance, estimate
 from causal_assets.estimators.overlap import (
     Estimand,
@@ -79,6 +79,7 @@ def sequential_effect(
     *,
     estimand: Estimand,
     outcome: str,
+    cluster: ArrayLike | None = None,
     regression: Regression = "ridge",
     level: float = 0.95,
     seed: int,
@@ -91,36 +92,37 @@ def sequential_effect(
     later one; its rows are added up before they are squared, also across trials. Nuisances are fitted within each trial
     (``regression`` is that of the outcome, other ``learners`` are as in ``overlap.fit_nuisances``). Pooled degrees of
     freedom are units - 1. Heterogeneity is a Wald test of equal effects with the clustered covariance of all trials.
+    ``cluster`` (n,) labels groups of whole units, which may hold both arms, and takes the units' place in all errors.
 
     Sources: Hernan & Robins (2016), AJE 183(8); Danaei et al. (2013), Stat. Methods Med. Res. 22(1).
 
     Raises:
         ValueError: as ``overlap.fit_nuisances``, naming the trial; a unit with two rows in one trial.
+        Refusal: as ``overlap.effect``, of a trial or of all.
     """
     treated, outcomes, code = validated(d, y, unit, crossing=True)
+    group = grouped(code, cluster, treated)
     covariates, (labels, number) = matrix(x, len(treated)), np.unique(np.asarray(trial), return_inverse=True)
     if len(number) != len(code):
         raise ValueError(f"trial: expected one label per row ({len(code)}), got {len(number)}")
     if np.unique(number * (code.max() + 1) + code).size < len(code):
         raise ValueError("unit: a unit may have one row in each trial, some have more")
-    parts, fits = [number == t for t in range(len(labels))], []
+    parts, fits, trials = [number == t for t in range(len(labels))], [], []
     for label, rows in zip(labels, parts, strict=True):
+        own = None if cluster is None else group[rows]
+        given = treated[rows], outcomes[rows], code[rows]
         try:
-            given = covariates[rows], treated[rows], outcomes[rows], code[rows]
-            fits.append(fit_nuisances(*given, outcome=regression, seed=seed, **learners))
+            fits.append(fit_nuisances(covariates[rows], *given, cluster=own, outcome=regression, seed=seed, **learners))
+            trials.append(effect(fits[-1], *given, estimand=estimand, outcome=outcome, cluster=own, level=level))
         except ValueError as error:
-            raise ValueError(f"trial {label}: {error}") from error
-    trials = tuple(
-        effect(fit, treated[rows], outcomes[rows], code[rows], estimand=estimand, outcome=outcome, level=level)
-        for fit, rows in zip(fits, parts, strict=True)
-    )
+            raise type(error)(f"trial {label}: {error}") from error
     pilot = outcomes[~treated, 0].mean()
     by_trial = [
         scores(_centred(fit, pilot), treated[rows], outcomes[rows, 0] - pilot, estimand=estimand, column=0, trim=0.0)
         for fit, rows in zip(fits, parts, strict=True)
     ]
     repeats = list(zip(*by_trial, strict=True))
-    point, cov = median_of_splits([_pooled(repeat, parts, code) for repeat in repeats])
+    point, cov = median_of_splits([_pooled(repeat, parts, group) for repeat in repeats])
     n_treated = np.unique(code[treated]).size
     pooled = estimate(
         outcome=outcome,
@@ -129,13 +131,13 @@ def sequential_effect(
         value=float(point[1]),
         control_mean=float(pilot + point[0]),
         cov=cov,
-        df=int(code.max()),
+        df=int(group.max()),
         level=level,
         n_treated=n_treated,
         n_control=np.unique(code[~treated]).size,
     )
-    q, p = _heterogeneity(repeats, parts, code)
-    return SequentialTrials(tuple(labels.tolist()), trials, pooled, q, p)
+    q, p = _heterogeneity(repeats, parts, group)
+    return SequentialTrials(tuple(labels.tolist()), tuple(trials), pooled, q, p)
 
 
 def _centred(fit: Nuisances, pilot: float) -> Nuisances:
@@ -143,7 +145,7 @@ def _centred(fit: Nuisances, pilot: float) -> Nuisances:
 
 
 def _pooled(repeat: Sequence[Scores], parts: list[NDArray[np.bool_]], code: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """Control mean and effect (2,) over all person-trials, with their covariance by unit."""
+    """Control mean and effect (2,) over all person-trials, with their covariance by unit or cluster, ``code`` (n,)."""
     sums, size = np.empty((len(code), 2)), np.empty(len(code))
     for one, rows in zip(repeat, parts, strict=True):
         sums[rows], size[rows] = one.sums, one.size

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from causal_assets.estimators.cluster_robust import (
     FEWEST_CLUSTERS,
+    LARGEST_PRODUCTS,
     cluster_fit,
     cluster_products,
     require_clusters,
@@ -18,8 +19,6 @@ from causal_assets.types import Estimate
 FEW_CLUSTERS = 50
 # A treatment of which less than this share is left after both effects is a sum of them.
 ABSORBED = 1e-10
-# Clusters times columns squared: CR2's memory is kept under this many numbers (400 MB).
-LARGEST_PRODUCTS = 50_000_000
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def _both_arms(
     treated, outcomes, code = validated(d, y, unit)
     if treated.all() or not treated.any():
         raise ValueError(f"d: both arms are needed, {int(treated.sum())} of {len(treated)} rows are treated")
-    return treated, outcomes, code, grouped(code, cluster)
+    return treated, outcomes, code, grouped(code, cluster, treated)
 
 
 def _propensities(score: ArrayLike | Logit, n: int) -> Floats:

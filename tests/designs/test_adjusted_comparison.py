@@ -10,8 +10,8 @@ from scipy.special import expit
 
 from causal_assets.designs.adjusted_comparison import AdjustedComparison
 from causal_assets.home import Home
-from causal_assets.types import Role, Status, Verdict
-from tests.designs.direct import find
+from causal_assets.types import Estimate, Role, Status, Verdict
+from tests.designs.direct import Found, find
 from tests.designs.tables import tell
 from tests.house import live_in
 
@@ -156,6 +156,27 @@ def test_clusters_may_hold_both_arms_and_widen_the_interval(tmp_path: Path) -> N
         find(tmp_path, AdjustedComparison, clustered, columns | {"store": np.arange(N) % 5})
 
 
+@pytest.mark.parametrize("method", ["matching", "ipw"])
+def test_a_cluster_widens_the_answer_and_its_negative_exposures(tmp_path: Path, method: str) -> None:
+    rng = np.random.default_rng(3)
+    columns = table()
+    level = 2 * rng.normal(size=60)[columns["store"]]
+    columns["spend"] = columns["spend"] + level
+    columns["radio"] = (rng.normal(size=60) > 0)[columns["store"]].astype(int)  # heard in half of the stores
+    fields = FIELDS | {"method": method, "negative_exposures": ["radio"]}
+    clustered = fields | {"columns": {"treatment": "app", "unit_id": "customer", "cluster": "store"}}
+    by_store, by_row = (find(tmp_path, AdjustedComparison, f, columns) for f in (clustered, fields))
+
+    def radio(found: Found) -> Estimate:
+        return next(e for e in found.of(Role.NEGATIVE_CONTROL) if e.outcome == "spend by radio")
+
+    assert radio(by_store).spread > 2 * radio(by_row).spread
+    assert radio(by_store).covers(0.0)
+    columns["radio"] = (columns["store"] < 4).astype(int)
+    with pytest.raises(dg.Failure, match=r"columns\.cluster: 60 clusters, 4 with treated"):
+        find(tmp_path, AdjustedComparison, clustered, columns)
+
+
 def test_negative_exposures_and_calibration_count_systematic_error(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     columns = table()
@@ -211,8 +232,8 @@ def test_the_order_of_rows_and_the_names_of_units_change_nothing(tmp_path: Path)
             r"outcome_model: partially_linear learns both alike",
         ),
         (
-            {"method": "matching", "columns": {"treatment": "app", "cluster": "store"}},
-            r"columns\.cluster: method matching",
+            {"method": "standardization", "columns": {"treatment": "app", "cluster": "store"}},
+            r"columns\.cluster: method standardization",
         ),
         ({"calibrated": True}, r"calibrated: needs at least 6 negative controls.* got 1"),
         ({"covariates": []}, r"covariates: at least one is needed"),

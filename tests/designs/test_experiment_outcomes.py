@@ -20,7 +20,7 @@ from causal_assets.estimators.quantiles import difference_in_quantiles
 from causal_assets.estimators.randomized import difference_in_means
 from causal_assets.home import Home
 from causal_assets.types import Estimate, Role, Status, Verdict
-from tests.designs.direct import find
+from tests.designs.direct import Found, find
 from tests.designs.tables import NAME, Told, house_of, tell, write_table
 from tests.house import failures, live_in
 
@@ -166,6 +166,51 @@ def test_baskets_of_stores_are_compared_with_errors_by_store(home: Home) -> None
     assert told.evidence["srm"].status is Status.PASS
     assert "40 (planned" not in told.evidence["srm"].message
     assert {"attrition", "srm_analysed", "balance"} <= told.evidence.keys()
+
+
+@pytest.mark.parametrize(
+    ("field", "method"),
+    [
+        ("errors: hc2", "covariate-adjusted (CR2)"),
+        ("cupac", "covariate-adjusted (CR2)"),
+        ("columns.stratum", "post-stratified, clustered (CR2)"),
+        ("columns.triggered", "triggered difference in means, diluted"),
+        ("columns.other_arm", "contrast of cell means, clustered (CR2)"),
+    ],
+)
+def test_what_else_is_asked_of_clusters_has_their_errors(home: Home, field: str, method: str) -> None:
+    rng = np.random.default_rng(6)
+    store = np.arange(40).repeat(30)
+    n, level = store.size, 3 * rng.normal(size=(2, 40))
+    columns: dict[str, Any] = {
+        "arm": np.where(store % 2, "new", "old"),
+        "store": store,
+        "segment": rng.integers(0, 2, n),
+        "met": rng.integers(0, 2, n),
+        "banner": np.where(rng.integers(0, 2, n), "b", "a"),
+        "past": rng.normal(size=n),
+    }
+    there = columns["met"] == 1
+    lift = LIFT * there if field == "columns.triggered" else LIFT
+    columns["revenue"] = 40 + level[0][store] + level[1][store] * (columns["banner"] == "b") + rng.normal(size=n)
+    columns["revenue"] = columns["revenue"] + columns["past"] + lift * (store % 2)
+    fields = together(*{field, *(["other_experiment"] if field == "columns.other_arm" else [])})
+    clustered = FIELDS | fields | {"columns": fields["columns"] | {"cluster": "store"}}
+    found, by_row = (
+        find(home.root, Experiment, clustered, columns),
+        find(home.root, Experiment, FIELDS | fields, columns),
+    )
+
+    def asked(told: Found) -> Estimate:
+        return told.of(Role.SECONDARY)[0] if field == "columns.other_arm" else told.primary
+
+    assert method in asked(found).method
+    assert asked(found).spread > 2 * asked(by_row).spread
+    assert asked(found).n_control <= 40
+    assert found.primary.covers(LIFT / 2 if field == "columns.triggered" else LIFT)
+    columns["store"] = store % 8
+    with pytest.raises(ValueError, match=r"cluster: 4 treated and 4 control clusters|at least 5 clusters"):
+        find(home.root, Experiment, clustered, columns)
 
 
 def test_strata_with_shares_of_their_own_are_weighted_by_size(home: Home) -> None:
@@ -314,7 +359,10 @@ def test_a_kind_of_outcome_that_a_field_does_not_take_is_refused(field: str) -> 
         ({"other_arms": ["x"], "planned_shares": {"old": 0.5, "new": 0.5}}, "planned_shares: a positive share for"),
         ({"monitoring": {"kind": "always_valid"}}, "always_valid needs planned_n"),
         ({"monitoring": {"kind": "group_sequential", "fractions": [0.5, 0.4]}}, "must increase within"),
-        (with_columns(cluster="store", stratum="region"), r"cannot be given together with \['columns.stratum'\]"),
+        (
+            with_columns(cluster="store") | {"missing": {"lowest": 0, "highest": 1}},
+            r"cannot be given together with \['missing'\]",
+        ),
         ({"missing": {"lowest": 1, "highest": 1}}, "lowest must be below highest"),
         (
             {"monitoring": EXAMPLES["monitoring"]["monitoring"], "other_arms": ["x"]},

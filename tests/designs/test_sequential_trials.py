@@ -94,6 +94,19 @@ def test_trials_that_differ_are_reported(tmp_path: Path) -> None:
     assert found.primary.estimand == "ATO over 3 trials"
 
 
+def test_households_of_one_store_are_not_independent(tmp_path: Path) -> None:
+    columns = table()
+    store = columns["household"] % 40
+    rng = np.random.default_rng(4)
+    columns["spend"] = columns["spend"] + 2 * rng.normal(size=40)[store] * (2 * columns["mailed"] - 1)
+    fields = FIELDS | {"columns": {**FIELDS["columns"], "cluster": "store"}}
+    by_unit = find(tmp_path, SequentialTrials, FIELDS, columns).primary
+    by_store = find(tmp_path, SequentialTrials, fields, columns | {"store": store}).primary
+    assert by_store.spread > 1.5 * by_unit.spread
+    with pytest.raises(dg.Failure, match=r"columns\.cluster: 20 clusters"):
+        find(tmp_path, SequentialTrials, fields, columns | {"store": store % 20})
+
+
 def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
     columns = table(units=300)
     order = np.random.default_rng(0).permutation(900)

@@ -145,6 +145,35 @@ def test_the_placebo_asks_about_the_population_that_the_study_asks_about(warehou
     assert warehouse.scalar(outside) == 0
 
 
+def test_customers_of_one_region_are_not_independent(warehouse: Warehouse) -> None:
+    mailing_shop().write(warehouse)
+    rng = np.random.default_rng(5)
+    level = 3 * rng.normal(size=50)
+    with warehouse.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO marts.unit_attributes VALUES ('shop', ?, 'region', ?, '2026-01-01')",
+            [(f"u{i}", f"r{i % 50}") for i in range(999)],  # one customer's region is not known: alone
+        )
+        connection.executemany(
+            "INSERT INTO marts.unit_days VALUES ('shop', ?, DATE '2026-03-04', 'revenue', ?, 1)",
+            [(f"u{i}", 9 + level[i % 50]) for i in range(1_000)],
+        )
+    spread = {}
+    for cluster in (None, "region"):
+        study = mailing(cluster=cluster)
+        study.write_cohort(warehouse, "letter", "letter/defs.yaml")
+        study.write_outcomes(warehouse, "letter")
+        found = study.estimates(warehouse, "letter")
+        spread[cluster] = {e.method: e.spread for _, e in found if e.estimand == "ATT"}
+    assert spread["region"].keys() == spread[None].keys()
+    assert spread["region"]["2x2 difference-in-differences"] != spread[None]["2x2 difference-in-differences"]
+    with warehouse.transaction() as connection:
+        connection.execute("UPDATE marts.unit_attributes SET value = left(value, 2)")
+    study.write_cohort(warehouse, "letter", "letter/defs.yaml")
+    with pytest.raises(dg.Failure, match=r"letter: cluster: 1\d clusters"):
+        study.estimates(warehouse, "letter")
+
+
 def hidden_reason(warehouse: Warehouse, seed: int) -> ObservationalStudy:
     """A mailing without effect to customers chosen by what no table holds; history shows it only in part."""
     rng = np.random.default_rng(seed)

@@ -6,6 +6,8 @@ from scipy.special import expit
 from scipy.stats import binomtest
 
 from causal_assets.estimators.crossfit import splits
+from causal_assets.estimators.inference import Refusal
+from causal_assets.estimators.matching import match, matched_effect
 from causal_assets.estimators.overlap import effect, fit_nuisances
 from causal_assets.estimators.propensity import bounds, fit_logit, fit_propensity
 from causal_assets.estimators.weighting import stratified_effect, weighted_effect
@@ -38,7 +40,13 @@ def _augmented(x, d, y, unit, cluster):
     return effect(fitted, d, y, unit, cluster=cluster, estimand="ATE", outcome="y")
 
 
-@pytest.mark.parametrize("method", [_weighted, _stratified, _augmented])
+def _matched(x, d, y, unit, cluster, **way):
+    score = fit_logit(x, d)
+    way = {"replacement": True, "caliper": None} | way
+    return matched_effect(match(score, d, unit, **way), score, d, y, cluster=cluster, outcome="y", x=x)
+
+
+@pytest.mark.parametrize("method", [_weighted, _stratified, _augmented, _matched])
 def test_intervals_by_cluster_cover_and_intervals_by_unit_do_not(method):
     found = [method(*_world(seed)) for seed in range(SEEDS)]
     assert abs(np.mean([e.value for e in found]) - GAIN) < 0.3 * np.std([e.value for e in found])
@@ -92,3 +100,50 @@ def test_bounds_of_a_propensity_may_differ_and_may_not_cross():
     for crossed in (0.5, 0.0, (0.6, 0.4), (0.0, 0.9)):
         with pytest.raises(ValueError, match="clip: expected"):
             bounds(crossed)
+
+
+@pytest.mark.parametrize("way", [{}, {"ratio": 3}, {"replacement": False}])
+def test_matched_pairs_by_cluster_where_whole_clusters_are_treated(way):
+    found = [_matched(*_world(seed, whole=True), **way) for seed in range(SEEDS)]
+    assert abs(np.mean([e.value for e in found]) - GAIN) < 0.3 * np.std([e.value for e in found])
+    assert binomtest(sum(e.covers(GAIN) for e in found), SEEDS, 0.93, alternative="less").pvalue > 0.05
+    assert np.mean([e.std_error for e in found]) / np.std([e.value for e in found]) > 0.88
+    alone = [_matched(*_world(seed, whole=True)[:4], None, **way) for seed in range(60)]
+    assert np.mean([e.covers(GAIN) for e in alone]) < 0.8
+
+
+def test_where_there_is_no_effect_matching_by_cluster_finds_none():
+    found = []
+    for seed in range(100):
+        x, _, y, unit, cluster = _world(SEEDS + seed)
+        d = np.random.default_rng(seed).normal(size=CLUSTERS)[cluster] > 0  # arms drawn anew: y knows nothing of them
+        found.append(_matched(x, d, y, unit, cluster))
+    assert binomtest(sum(e.covers(0.0) for e in found), 100, 0.93, alternative="less").pvalue > 0.01
+
+
+def test_matching_by_clusters_of_one_unit_is_the_error_of_abadie_and_imbens():
+    # Both estimate the same variance: that of outcomes at one propensity from neighbours, this one from pairs.
+    ratios = []
+    for seed in range(20):
+        x, d, y, unit, _ = _world(seed, clusters=100)
+        ratios.append(_matched(x, d, y, unit, unit).spread / _matched(x, d, y, unit, None).spread)
+    assert np.mean(ratios) == pytest.approx(1, abs=0.05)
+
+
+def test_pairs_by_cluster_do_not_depend_on_order_labels_scale_or_origin():
+    x, d, y, unit, cluster = _world(1)
+    order = np.random.default_rng(0).permutation(y.size)
+    base = _matched(x, d, y, unit, cluster)
+    names = np.array([f"store {7 * c % 60}" for c in cluster])
+    other = _matched(x[order], d[order], 100 * y[order] + 1e6, unit[order], names[order])
+    assert other.value == pytest.approx(100 * base.value, rel=1e-7)
+    assert other.spread == pytest.approx(100 * base.spread, rel=1e-7)
+    assert other.p_value == pytest.approx(base.p_value, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", [_weighted, _stratified, _augmented, _matched])
+def test_fewer_than_five_clusters_of_an_arm_are_refused(method):
+    x, d, y, unit, cluster = _world(0, whole=True)
+    few = np.where(d, cluster % 4, cluster)  # four treated clusters
+    with pytest.raises((Refusal, ValueError), match=r"cluster|folds"):
+        method(x, d, y, unit, np.where(d, few, 100 + few))

@@ -118,6 +118,26 @@ def test_a_weak_take_up_jump_gives_a_set_that_covers_and_may_be_unbounded():
     assert unbounded > 100
 
 
+@pytest.mark.parametrize("jump", [JUMP, 0.0])
+@pytest.mark.parametrize("treated", [">=", "<"])
+def test_the_relative_effect_is_against_the_untreated_limit(jump, treated):
+    level = 2.0 if treated == ">=" else 2.0 + jump  # the curve meets the cutoff at 2 from the left
+    truth = (jump if treated == ">=" else -jump) / level
+    found = []
+    for seed in range(60):
+        y, x, _ = _scores(1_000 + seed, jump=jump)
+        found.append(_rd(y + 2, x, treated=treated).estimate)
+    covered = sum(e.relative_low <= truth <= e.relative_high for e in found)
+    assert binomtest(covered, 60, 0.93, alternative="less").pvalue > 0.05
+    assert all((e.relative_low <= 0 <= e.relative_high) == e.covers(0.0) == (e.p_value > 0.05) for e in found)
+    assert all(e.relative_low < e.relative < e.relative_high for e in found)
+    y, x, _ = _scores(1, jump=jump)
+    far, clustered = _rd(y + 1e6, x, treated=treated), _rd(y + 2, x, treated=treated, cluster=np.arange(500) // 4)
+    assert far.estimate.relative == pytest.approx(far.estimate.value / 1e6, rel=1e-4)
+    assert clustered.conventional.relative is None
+    assert (clustered.estimate.relative_low <= 0 <= clustered.estimate.relative_high) == clustered.estimate.covers(0.0)
+
+
 def _senate():
     import pandas as pd
     import rdrobust

@@ -296,3 +296,80 @@ def test_several_weak_instruments_are_refused_and_an_instrument_that_moves_nothi
         cell_moments([[1.0], [2.0]], [1.5, 2.0])
     with pytest.raises(ValueError, match="count: expected one per row"):
         cell_moments([[1.0], [2.0]], [1])
+
+
+@pytest.mark.parametrize("truth", [TRUTH, 0.0])
+def test_the_relative_effect_is_against_the_compliers_untreated_mean(truth):
+    # Compliers spend 5 without treatment; those who take it anyway spend 8.
+    found = [
+        two_stage_least_squares(5 + y, d, z, x=x, outcome="y").effect
+        for y, d, z, x in (_encouraged(seed, effect=truth) for seed in range(200))
+    ]
+    means = np.array([e.control_mean for e in found])
+    assert abs(means.mean() - 5) < 3 * means.std() / np.sqrt(200)
+    covered = sum(e.relative_low <= truth / 5 <= e.relative_high for e in found)
+    assert binomtest(covered, 200, 0.93, alternative="less").pvalue > 0.05
+    assert all((e.relative_low <= 0 <= e.relative_high) == e.covers(0.0) == (e.p_value > 0.05) for e in found)
+    assert all(e.relative == pytest.approx(e.value / e.control_mean) for e in found)
+
+
+def test_perfect_compliance_gives_the_experiments_relative_effect_and_the_origin_does_not_matter():
+    y, _, z, _ = _encouraged(3, n=400)
+    ours = two_stage_least_squares(5 + y, z, z, outcome="y").effect
+    plain = difference_in_means(*(Moments.of(5 + y[z == arm]) for arm in (0, 1)), outcome="y")
+    assert ours.control_mean == pytest.approx(plain.control_mean, rel=1e-9)
+    assert (ours.relative_low, ours.relative_high) == pytest.approx((plain.relative_low, plain.relative_high), rel=0.01)
+    y, d, z, x = _encouraged(4, n=400)
+    cluster = np.arange(400) // 4
+    base, far = (two_stage_least_squares(y + c, d, z, cluster=cluster, outcome="y").effect for c in (5.0, 1e6))
+    assert far.control_mean - base.control_mean == pytest.approx(1e6 - 5, rel=1e-9)
+    scaled = two_stage_least_squares(10 * (y + 5), d, z, cluster=cluster, outcome="y").effect
+    assert (scaled.relative_low, scaled.relative_high) == pytest.approx((base.relative_low, base.relative_high))
+    dose = two_stage_least_squares(y, d + x, z, outcome="y").effect
+    assert (dose.control_mean, dose.relative) == (None, None)  # a dose has no untreated
+
+
+def _several(seed, direct=0.0, n=600, clusters=120):
+    """Three letters that move the treatment; the third also touches the outcome directly, and stores share noise."""
+    rng = np.random.default_rng(seed)
+    store = np.arange(n) % clusters
+    z = rng.integers(0, 2, (clusters, 3))[store].astype(float)
+    keen = rng.normal(size=n)
+    d = z @ [2.0, 1.6, 1.2] + keen + rng.normal(size=n)
+    y = TRUTH * d + direct * z[:, 2] + keen + rng.normal(size=clusters)[store] + rng.normal(size=n) * (1 + z[:, 0])
+    return y, d, z, store
+
+
+def _j(seed, **options):
+    y, d, z, store = _several(seed, **options)
+    return two_stage_least_squares(y, d, z, cluster=store, outcome="y").overidentification
+
+
+def test_hansens_j_keeps_its_level_by_cluster_and_sees_an_instrument_that_cheats():
+    p = [_j(seed).p_value for seed in range(300)]
+    assert binomtest(sum(one < 0.05 for one in p), 300, 0.05).pvalue > 0.001
+    assert np.mean([_j(seed, direct=1.5).p_value < 0.05 for seed in range(60)]) > 0.8
+    alone = [
+        two_stage_least_squares(*_several(seed)[:3], outcome="y").overidentification.p_value for seed in range(100)
+    ]
+    assert np.mean(np.array(alone) < 0.05) > 0.12  # rows of a store as strangers
+
+
+def test_j_is_the_textbooks_and_does_not_depend_on_origin_scale_or_order():
+    y, d, z, _ = _several(1)
+    base = two_stage_least_squares(y, d, z, outcome="y").overidentification
+    centred = [a - a.mean(axis=0) for a in (y, d, z)]
+    first = np.linalg.lstsq(centred[2], centred[1], rcond=None)[0]
+    fitted = centred[2] @ first
+    residual = centred[0] - fitted @ centred[0] / (fitted @ centred[1]) * centred[1]
+    weight = np.linalg.inv((centred[2] * residual[:, None]).T @ (centred[2] * residual[:, None]) * 600 / 598)
+    moment, slope = centred[2].T @ centred[0], centred[2].T @ centred[1]
+    left = moment - slope * (slope @ weight @ moment) / (slope @ weight @ slope)
+    assert base.j == pytest.approx(left @ weight @ left, rel=1e-8)
+    assert base.df == 2
+    order = np.random.default_rng(0).permutation(600)
+    moved = two_stage_least_squares(100 * y[order] + 1e6, d[order] - 3, 7 * z[order][:, ::-1], outcome="y")
+    assert moved.overidentification.j == pytest.approx(base.j, rel=1e-6)
+    copied = two_stage_least_squares(y, d, np.column_stack([z[:, 0], 2 * z[:, 0]]), outcome="y")
+    assert copied.overidentification is None
+    assert two_stage_least_squares(y, d, z[:, 0], outcome="y").overidentification is None

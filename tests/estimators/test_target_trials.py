@@ -3,6 +3,7 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binomtest, kstest
 
+from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.overlap import effect, fit_nuisances
 from causal_assets.estimators.target_trials import person_trials, sequential_effect
 from tests.estimators.confounded import assert_honest
@@ -107,6 +108,52 @@ def test_order_labels_shift_and_scale_change_nothing_they_should_not():
     assert other.pooled.value == pytest.approx(100 * base.pooled.value, rel=1e-7)
     assert other.pooled.std_error == pytest.approx(100 * base.pooled.spread, rel=1e-7)
     assert other.q == pytest.approx(base.q, rel=1e-6)
+
+
+def _stores(seed, gain=1.0, stores=40, each=6):
+    """Two mailings of customers; a store has a level of its own in spending and in who is mailed."""
+    rng = np.random.default_rng(seed)
+    store = np.repeat(np.arange(stores), each)
+    level, lean = rng.normal(size=(2, stores))
+    mailed, rows = np.zeros(store.size, dtype=bool), []
+    for trial in range(2):
+        now = rng.normal(size=store.size)
+        at_risk = np.flatnonzero(~mailed)
+        d = rng.random(store.size) < expit(now / 2 + lean[store] - 0.5)
+        y = 1.5 * level[store] + now + gain * d + rng.normal(size=store.size)
+        rows.append((now[at_risk, None], d[at_risk], y[at_risk], at_risk, np.full(at_risk.size, trial), store[at_risk]))
+        mailed |= d
+    return tuple(np.concatenate(column) for column in zip(*rows, strict=True))
+
+
+@pytest.mark.parametrize("gain", [1.0, 0.0])
+def test_units_of_one_store_are_not_independent(gain):
+    by_store, by_unit = [], []
+    for seed in range(50):
+        *rows, store = _stores(seed, gain)
+        by_store.append(_fit(*rows, estimand="ATT", cluster=store).pooled)
+        by_unit.append(_fit(*rows, estimand="ATT").pooled)
+    values = np.array([e.value for e in by_store])
+    assert abs(values.mean() - gain) < 3 * values.std() / np.sqrt(50)
+    assert binomtest(sum(e.covers(gain) for e in by_store), 50, 0.93, alternative="less").pvalue > 0.05
+    assert np.mean([e.covers(gain) for e in by_unit]) < 0.88
+
+
+def test_clusters_of_one_unit_are_units_and_labels_do_not_matter():
+    *rows, store = _stores(0)
+    base, alone = _fit(*rows), _fit(*rows, cluster=rows[3])
+    assert alone.pooled.std_error == pytest.approx(base.pooled.std_error, rel=1e-12)
+    assert alone.q == pytest.approx(base.q, rel=1e-9)
+    one, other = _fit(*rows, cluster=store), _fit(*rows, cluster=np.char.add("s", np.char.zfill(store.astype(str), 3)))
+    assert other == one
+
+
+def test_clusters_that_split_a_unit_or_are_too_few_are_refused():
+    *rows, store = _stores(1)
+    with pytest.raises(ValueError, match=r"cluster: \d+ units are in more than one cluster"):
+        _fit(*rows, cluster=rows[4])
+    with pytest.raises(Refusal, match="cluster: 4 treated and 4 control clusters"):
+        _fit(*rows, cluster=store % 4)
 
 
 def test_who_takes_part_is_known_on_the_day_and_not_later():

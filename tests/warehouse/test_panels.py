@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from causal_assets.designs.panel_reading import read_event_study, read_two_way
+from causal_assets.designs.panel_reading import read_event_study, read_two_by_two, read_two_way
+from causal_assets.estimators.did import two_by_two_clustered
+from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.two_way import two_way
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.queries.panels import PanelColumns, event_differences, unit_patterns
@@ -184,3 +186,47 @@ def test_names_and_values_are_quoted():
     panel = PanelColumns("s.t", 'unit"', "the week", "y", "d")
     assert '"unit"""' in event_differences(panel, "it's", "b") and "'it''s'" in event_differences(panel, "it's", "b")
     assert "mask_1" in unit_patterns(panel, list(range(63)), 0.1) and "0.1::DOUBLE" in unit_patterns(panel, [1], 0.1)
+
+
+@pytest.mark.parametrize("panel", [PANEL, CLUSTERED])
+@pytest.mark.parametrize(("kind", "lost"), [("block", 0), ("block", 300), ("staggered", 90)])
+@pytest.mark.parametrize("shift", [0.0, 1e9])
+def test_the_two_by_two_from_kinds_of_clusters_equals_the_rows(write, panel, kind, lost, shift):
+    y, d, unit, t = _rows(kind, lost)
+    rows, arm = (y + shift, d, unit, t), (unit < 60).astype(int)
+    label = unit if panel.cluster is None else unit % 23  # clusters that hold both arms
+    warehouse = write(rows, order=1, arm=arm, region=unit % 23)
+    ours = read_two_by_two(warehouse, panel, "arm", outcome="y", level=0.9)
+    expected = two_by_two_clustered(y, arm, t >= t[d == 1].min(), label, outcome="y", level=0.9)
+    assert ours.value == pytest.approx(expected.value, rel=1e-6 if shift else 1e-10)
+    assert ours.std_error == pytest.approx(expected.std_error, rel=1e-6 if shift else 1e-9)
+    assert (ours.low, ours.p_value) == pytest.approx((expected.low, expected.p_value), rel=1e-4 if shift else 1e-8)
+    assert (ours.n_treated, ours.n_control) == (expected.n_treated, expected.n_control)
+
+
+def test_a_balanced_panel_has_two_kinds_of_units_and_respondents_may_be_seen_once(write):
+    y, d, unit, t = _rows(units=400)
+    arm, fresh = (unit < 60).astype(int), np.arange(y.size)
+    warehouse = write((y, d, unit, t), arm=arm, fresh=fresh)
+    from dataclasses import replace
+
+    from causal_assets.warehouse.queries.panels import two_by_two_kinds
+
+    kinds = warehouse.rows(two_by_two_kinds(replace(PANEL, treatment="arm"), 3, 0.0))
+    assert [(k["rows"], k["size"]) for k in kinds] == [([0, 0, 3, 3], 60), ([3, 3, 0, 0], 340)]
+    once = read_two_by_two(warehouse, replace(PANEL, unit="fresh"), "arm", outcome="y", level=0.95)
+    expected = two_by_two_clustered(y, arm, t >= 3, fresh, outcome="y")
+    assert (once.value, once.std_error) == pytest.approx((expected.value, expected.std_error), rel=1e-9)
+
+
+def test_a_two_by_two_that_cannot_be_answered_is_refused_by_name(write):
+    y, d, unit, t = _rows()
+    arm = (unit < 60).astype(int)
+    with pytest.raises(Refusal, match="d: nobody is treated in any period"):
+        read_two_by_two(write((y, 0 * d, unit, t), arm=arm), PANEL, "arm", outcome="y", level=0.95)
+    with pytest.raises(ValueError, match="one of the four cells is empty"):
+        read_two_by_two(write((y, arm * 1.0, unit, t), arm=arm), PANEL, "arm", outcome="y", level=0.95)
+    with pytest.raises(Refusal, match="3 treated and 100 control clusters"):
+        read_two_by_two(
+            write((y, d, np.where(unit < 60, unit % 3, unit), t), arm=arm), PANEL, "arm", outcome="y", level=0.95
+        )

@@ -196,6 +196,34 @@ SELECT treated, count(*) AS n, [{means}] AS means, [{pairs}] AS covariances
 FROM units GROUP BY treated ORDER BY treated"""
 
 
+def first_treatment(panel: PanelColumns) -> str:
+    """The first period with a treated row, ``adoption``, and the mean outcome, ``centre``. One scan."""
+    return f"SELECT min(p.period) FILTER (p.d = 1) AS adoption, avg(p.y) AS centre FROM {_rows(panel)}"
+
+
+def two_by_two_kinds(panel: PanelColumns, adoption: Any, centre: float) -> str:
+    """Kinds of clusters by how many rows they have in the cells of the 2x2, which is all their CR2 error asks of them.
+
+    The cells are untreated before and after ``adoption``, treated before and after; the panel's treatment is here the
+    arm of a row. One row per kind: ``rows`` (4) of one cluster, ``size`` clusters, ``total`` (4) their mean sums of the
+    outcome less ``centre``, ``products`` the upper triangle of their summed products of deviations. One scan, memory a
+    row of sums per cluster in the engine.
+    """
+    late = f"p.period >= {_value(adoption)}"
+    where = [f"p.d = {arm} AND {'' if after else 'NOT '}({late})" for arm in (0, 1) for after in (False, True)]
+    counts = ", ".join(f"count(*) FILTER ({cell}) AS n{k}" for k, cell in enumerate(where))
+    sums = ", ".join(
+        f"coalesce(sum(p.y - {_number(centre)}) FILTER ({cell}), 0) AS t{k}" for k, cell in enumerate(where)
+    )
+    products = ", ".join(f"covar_pop(t{j}, t{k}) * count(*)" for j in range(4) for k in range(j, 4))
+    label = "p.unit" if panel.cluster is None else "p.cluster"
+    return f"""
+WITH clusters AS (SELECT {counts}, {sums} FROM {_rows(panel)} GROUP BY {label})
+SELECT [n0, n1, n2, n3] AS rows, count(*) AS size, [avg(t0), avg(t1), avg(t2), avg(t3)] AS total,
+    [{products}] AS products
+FROM clusters GROUP BY n0, n1, n2, n3 ORDER BY n0, n1, n2, n3"""
+
+
 def _rows(panel: PanelColumns, *, cast: bool = True) -> str:
     """The panel under names of our own, ``p``: what its columns are called can then clash with nothing."""
     treatment = identifier(panel.treatment)
