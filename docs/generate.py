@@ -9,6 +9,7 @@ from causal_assets.definitions import defs
 from causal_assets.designs.catalogue import every_design
 from causal_assets.designs.study import Study
 from causal_assets.designs.table import TableStudy
+from causal_assets.memo.document import schema
 from causal_assets.memo.facts import Assumption
 from causal_assets.warehouse.results import TABLES
 
@@ -130,6 +131,7 @@ def main() -> None:
     (DOCS / "results.md").write_text(results_page(), encoding="utf-8")
     (DOCS / "assets.md").write_text(page(), encoding="utf-8")
     (DOCS / "designs.md").write_text(designs_page(), encoding="utf-8")
+    (DOCS / "memo.schema.json").write_text(schema(), encoding="utf-8")
 
 
 if __name__ == "__main__":

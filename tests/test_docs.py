@@ -34,6 +34,13 @@ def test_the_page_of_results_is_as_generated():
     assert (DOCS / "results.md").read_text(encoding="utf-8") == results_page(), "run `make docs`"
 
 
+def test_the_schema_of_the_memo_is_as_generated():
+    from causal_assets.memo.document import schema
+    from docs.generate import DOCS
+
+    assert (DOCS / "memo.schema.json").read_text(encoding="utf-8") == schema(), "run `make docs`"
+
+
 def test_the_readme_speaks_of_every_group_of_assets():
     from docs.generate import FLOW
 

@@ -67,7 +67,9 @@ def test_the_published_copy_holds_the_results_and_a_memo_is_written_per_study(ra
     inside, copy = contents(ran.house.warehouse), contents(Warehouse(path=str(ran.house.home.published)))
     assert {"results.estimates", "results.diagnostics", "results.decisions", "marts.planted_truth"} <= set(copy)
     assert copy == {table: inside[table] for table in copy}
-    assert {path.name for path in ran.house.home.memos.iterdir()} == {f"{study}.html" for study in STUDIES}
+    assert {path.name for path in ran.house.home.memos.iterdir()} == {
+        f"{study}.{kind}" for study in STUDIES for kind in ("html", "json")
+    }
 
 
 def test_every_raw_row_is_accepted_quarantined_or_a_counted_duplicate(ran: Ran) -> None:

@@ -240,12 +240,10 @@ class StudyGraph:
         @dg.asset(**self._spec("memo", deps, "one page per study"), kinds={"html"})
         @in_one_opening
         def memo(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
-            """The page a decision-maker reads."""
-            from causal_assets.memo.memo import render
-
+            """The page a decision-maker reads, and its numbers as JSON."""
             self._require(warehouse, ledger, "registration", "cohort", "estimate", "evidence", "decision")
-            html = render(reporting.facts(self.study, warehouse, ledger, self.name))
-            result = reporting.write_memo(Home.current().memos / f"{self.name}.html", html)
+            facts = reporting.facts(self.study, warehouse, ledger, self.name)
+            result = reporting.write_memo(Home.current().memos, facts)
             self._seal(warehouse, ledger, "memo", self._own("memo", result))
             return result
 

@@ -252,16 +252,27 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
         propensity=study.propensity(warehouse, name),
         figures=study.figures(warehouse, name, findings) if findings else {},
         causal_graph=study.drawn,
+        minimum_profit=study.decision.minimum_profit,
     )
 
 
-def write_memo(path: Path, html: str) -> dg.MaterializeResult:
-    """Write the page so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(html, encoding="utf-8")
-    part.replace(path)
+def write_memo(folder: Path, facts: MemoFacts) -> dg.MaterializeResult:
+    """Write the page and its numbers as JSON, each so that a reader never sees half of it."""
+    from causal_assets.memo.document import to_json
+    from causal_assets.memo.memo import render
+
+    written = {folder / f"{facts.study}.json": to_json(facts), folder / f"{facts.study}.html": render(facts)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in written.items():
+        part = path.with_suffix(f"{path.suffix}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    numbers, page = written
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(hash_of(html)[:16]),
-        metadata={"memo": dg.MetadataValue.path(str(path)), "bytes": len(html.encode())},
+        data_version=dg.DataVersion(hash_of(list(written.values()))[:16]),
+        metadata={
+            "memo": dg.MetadataValue.path(str(page)),
+            "numbers": dg.MetadataValue.path(str(numbers)),
+            "bytes": len(written[page].encode()),
+        },
     )

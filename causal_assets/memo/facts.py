@@ -111,8 +111,8 @@ class MemoFacts:
     show, or the largest rise where the outcome is in ``harmed_by_increase``. ``profit`` is (value, low, high) in
     dollars per treated unit. ``primary`` is None while no unit's window has passed. ``balance`` rows are (covariate,
     standardised mean difference before, after adjustment or None); ``propensity`` is (bin edges, treated per bin,
-    control per bin); ``figures`` are the design's own plots by title; ``causal_graph`` is the
-    one that the protocol draws.
+    control per bin); ``figures`` are the design's own plots by title; ``causal_graph`` is the one that the protocol
+    draws. ``what_would_change`` is what the design can do next, whatever this study found.
 
     Raises:
         ValueError: an estimate without its profit.
@@ -152,6 +152,7 @@ class MemoFacts:
     propensity: tuple[Sequence[float], Sequence[int], Sequence[int]] | None = None
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
     causal_graph: "CausalGraph | None" = None
+    minimum_profit: float = 0.0
 
     def __post_init__(self) -> None:
         if (self.primary is None) is not (self.profit is None):

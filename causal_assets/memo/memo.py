@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from causal_assets.memo import graph_plot, plots, sentences, words
+from causal_assets.memo import consequences, graph_plot, plots, sentences, words
 from causal_assets.memo.facts import MemoFacts, Reading
 from causal_assets.types import Role, Status
 
@@ -40,6 +40,9 @@ def render(facts: MemoFacts) -> str:
         effect="Difference" if facts.reading is Reading.NOT_AN_EFFECT else "Effect",
         rows=[sentences.row(facts, role, estimate) for role, estimate in facts.outcomes],
         design=design,
+        weighed=consequences.benefits_and_harms(facts),
+        costs=consequences.costs(facts),
+        changes=consequences.what_would_change(facts),
         assumptions=assumptions,
         findings={status: [d for d in facts.diagnostics if d.status is status] for status in Status},
         over_time=_over_time(facts),
@@ -49,9 +52,7 @@ def render(facts: MemoFacts) -> str:
         drawn=_drawn(facts),
         pictures={title: _picture(figure, title) for title, figure in facts.figures.items()},
     )
-    for written, right in words.grammar(facts.unit):
-        page = page.replace(written, right)
-    return page
+    return words.english(page, facts.unit)
 
 
 def _picture(figure: "Figure", alt: str) -> Picture:

@@ -127,3 +127,10 @@ def grammar(noun: str) -> list[tuple[str, str]]:
     if noun[0] in "aeio":  # an hour, a user: too few units begin so to be worth a dictionary
         found.append((f" a {noun}", f" an {noun}"))
     return found
+
+
+def english(text: str, noun: str) -> str:
+    """``text`` with what its sentences make of a noun put right."""
+    for written, right in grammar(noun):
+        text = text.replace(written, right)
+    return text

@@ -36,7 +36,7 @@ def test_a_decision_replays_twice_with_the_same_numbers_and_the_same_memo_and_to
     homes = [apart(tmp_path_factory.mktemp("replay")) for _ in range(2)]
     for into, given in zip(homes, (decision(decided).hash, trial().protocol_hash[:12]), strict=True):
         assert replay(decided, given, into) is None
-    told = [(home.memos / "page.html").read_bytes() for home in (decided, *homes)]
+    told = [[(home.memos / f"page.{kind}").read_bytes() for kind in ("html", "json")] for home in (decided, *homes)]
     assert told[0] == told[1] == told[2]
     tables = [contents(house(home, page=trial()).warehouse)["results.estimates"] for home in (decided, *homes)]
     assert tables[0] == tables[1] == tables[2]
