@@ -313,6 +313,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "correction": {"correction": "holm"},
     "planned_shares": {"planned_shares": {"old": 0.5, "new": 0.5}},
     "other_arms": {"other_arms": ["newer"]},
+    "subgroups": {"subgroups": ["segment"]},
 }
 
 
