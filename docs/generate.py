@@ -7,6 +7,7 @@ import dagster as dg
 
 from causal_assets.definitions import defs
 from causal_assets.designs.catalogue import every_design
+from causal_assets.designs.drawn import DrawnStudy
 from causal_assets.designs.study import Study
 from causal_assets.designs.table import TableStudy
 from causal_assets.memo.document import schema
@@ -16,6 +17,14 @@ from causal_assets.warehouse.results import TABLES
 DOCS = Path(__file__).parent
 STAGES = ("registration", "cohort", "outcomes", "estimate", "evidence", "decision", "mandate", "memo")
 FLOW = ("landing", "raw", "staging", "intermediate", "marts", "studies")
+GRAPH = (
+    "`causal_graph` is optional: what causes what, in lines of `cause -> effect` that may be chained and may list "
+    "several names. `treatment`, the primary outcome and every covariate have a place in it, by the names of the "
+    "cohort's columns; a cause in parentheses was not recorded. Under the graph, the check `causal_graph` says whether "
+    "the covariates are enough and which smaller sets would be, fails if one of them is changed by the treatment, and "
+    "asks for a look where they leave a way open, open one themselves, or where the cohort contradicts an independence "
+    "that the graph implies. No outcome is read for it."
+)
 
 
 def asset_rows() -> list[tuple[str, str, int, str]]:
@@ -71,6 +80,7 @@ def design_section(design: type[Study]) -> str:
         template.rstrip(),
         "```",
         "",
+        *([GRAPH, ""] if issubclass(design, DrawnStudy) else []),
         told.words,
         "",
         *(f"- {assumption.words} {_tie(assumption)}" for assumption in told.assumptions),
