@@ -115,18 +115,45 @@ def test_pairs_of_the_chosen_units_have_the_least_total_distance():
     assert found.distance.sum() == pytest.approx(cost[linear_sum_assignment(cost)].sum(), rel=1e-9)
 
 
+def _closest_first(z, d, caliper):
+    """The rule written out over every pair there is."""
+    taken: set[int] = set()
+    pairs = [(abs(z[t] - z[c]), t, c) for t in np.flatnonzero(d) for c in np.flatnonzero(~d)]
+    for distance, t, c in sorted(pairs):
+        if distance <= caliper and not {t, c} & taken:
+            taken |= {t, c}
+    return taken
+
+
 def test_the_closest_pair_of_all_goes_first():
-    # The rule written out over every pair there is; many treated for few controls, so that most choices are contested.
+    # Many treated for few controls, so that most choices are contested.
     rng = np.random.default_rng(2)
     for _ in range(30):
         e, d = rng.uniform(0.05, 0.95, 120), rng.random(120) < 0.6
-        z, found = logit(e), match(e, d, caliper=1.0)
-        pairs = [(abs(z[t] - z[c]), t, c) for t in np.flatnonzero(d) for c in np.flatnonzero(~d)]
-        taken: set[int] = set()
-        for distance, t, c in sorted(pairs):
-            if distance <= found.caliper and not {t, c} & taken:
-                taken |= {t, c}
-        assert set(found.treated) | set(found.control) == taken
+        found = match(e, d, caliper=1.0)
+        assert set(found.treated) | set(found.control) == _closest_first(logit(e), d, found.caliper)
+
+
+@pytest.mark.parametrize("narrowing", [0.97, 1 / 0.97])
+def test_the_closest_pair_goes_first_where_each_pair_waits_for_the_next(narrowing):
+    # Of gaps that narrow to one side, only the last is closer than its neighbours, and so on.
+    z = np.cumsum(narrowing ** np.arange(120.0))
+    e, d = expit(4 * z / z[-1] - 2), np.arange(120) % 2 == 0
+    d[[30, 31, 70]] = d[[31, 30, 71]]
+    found = match(e, d, caliper=0.1)
+    taken = _closest_first(logit(e), d, found.caliper)
+    assert set(found.treated) | set(found.control) == taken
+    assert 40 < len(taken) < 120
+
+
+def test_scores_that_differ_in_their_last_bits_only_find_their_nearest():
+    rng = np.random.default_rng(4)
+    e, d = rng.choice([0.1, 0.9], 400) + rng.integers(0, 90, 400) * 1.2e-16, rng.random(400) < 0.3
+    found, z = match(e, d, replacement=True), logit(e)
+    own = np.log(e / (1 - e))
+    assert np.unique(own[np.abs(z - z[0]) < 1e-9]).size > 20
+    nearest = np.abs(own[d][:, None] - own[~d]).min(axis=1)
+    np.testing.assert_array_equal(found.distance, nearest)
 
 
 @settings(max_examples=40, deadline=None)
