@@ -24,6 +24,7 @@ def cells() -> list[Cell]:
     return [
         Cell("difference-in-differences", "2x2, 1,000 units", _cell(_two_by_two(1_000))),
         Cell("difference-in-differences", "2x2, 12 treated of 60 units", _cell(_two_by_two(60))),
+        Cell("difference-in-differences", "2x2, 79 and 331 units, some seen once", _cell(_seen_once)),
         Cell("difference-in-differences", "2x2, 20 unequal markets", _cell(_markets), few, honest=False),
         Cell("difference-in-differences", "OLS, 20 unequal clusters, 7 treated", _cell(_clusters), few, honest=False),
         Cell("difference-in-differences", "two-way effects, 300 units, rows missing", _cell(_two_way(300))),
@@ -64,6 +65,19 @@ def _two_by_two(units: int) -> Callable[[np.random.Generator], Estimate]:
         return two_by_two_moments(Moments.of(rows[~treated]), Moments.of(rows[treated]), outcome="y")
 
     return draw
+
+
+def _seen_once(rng: np.random.Generator) -> Estimate:
+    """Two waves of the size, spread and correlation of Card & Krueger's stores, some of which are in one wave only."""
+    waves = []
+    for state, twice, once, spread, correlation in ((0, 75, 2, (11.9, 8.3), 0.48), (1, 309, 11, (9.1, 9.3), 0.59)):
+        y = rng.multivariate_normal([0, 0], [[1, correlation], [correlation, 1]], twice + 2 * once) * spread
+        store = np.arange(len(y)) + 1_000 * state
+        for post, gone in ((0, slice(twice, twice + once)), (1, slice(twice + once, None))):
+            kept = np.delete(np.arange(len(y)), gone)
+            waves += [np.stack([y[kept, post] + TRUTH * state * post, 0 * kept + state, 0 * kept + post, store[kept]])]
+    y, d, post, store = np.concatenate(waves, axis=1)
+    return two_by_two_clustered(y, d, post, store, outcome="fte")
 
 
 def _sizes(rng: np.random.Generator) -> np.ndarray:

@@ -10,9 +10,9 @@ from causal_assets.estimators.inference import Floats
 
 
 def validated(
-    d: ArrayLike, y: ArrayLike, unit: ArrayLike, *, crossing: bool = False
+    d: ArrayLike, y: ArrayLike, unit: ArrayLike | None, *, crossing: bool = False
 ) -> tuple[NDArray[np.bool_], Floats, NDArray[np.intp]]:
-    """Treatment (n,), outcomes (n, m), unit codes (n,) in the order of the sorted labels.
+    """Treatment (n,), outcomes (n, m), unit codes (n,) in the order of the sorted labels (None: a unit is a row).
 
     ``crossing`` allows a unit to be treated in one row and untreated in another, as in a sequence of trials.
 
@@ -20,7 +20,7 @@ def validated(
         ValueError: lengths that differ, a treatment that is not 0 or 1, a NaN or infinite outcome, a unit in both arms.
     """
     given, outcomes = np.asarray(d), np.asarray(y, dtype=np.float64)
-    codes = np.unique(np.asarray(unit), return_inverse=True)[1]
+    codes = np.arange(len(given)) if unit is None else np.unique(np.asarray(unit), return_inverse=True)[1]
     outcomes = outcomes[:, None] if outcomes.ndim == 1 else outcomes
     if not len(given) == len(outcomes) == len(codes):
         raise ValueError(f"d, y, unit: lengths must agree, got {len(given)}, {len(outcomes)}, {len(codes)}")
@@ -29,9 +29,10 @@ def validated(
     if not np.isfinite(outcomes).all():
         raise ValueError(f"y: {int((~np.isfinite(outcomes)).sum())} outcomes are NaN or infinite")
     treated = given.astype(bool)
-    share = np.bincount(codes, weights=treated) / np.bincount(codes)
-    if not crossing and not np.isin(share, (0.0, 1.0)).all():
-        raise ValueError(f"d: {int(((share > 0) & (share < 1)).sum())} units are both treated and untreated")
+    if unit is not None and not crossing:
+        share = np.bincount(codes, weights=treated) / np.bincount(codes)
+        if (mixed := (share > 0) & (share < 1)).any():
+            raise ValueError(f"d: {int(mixed.sum())} units are both treated and untreated")
     return treated, outcomes, codes
 
 

@@ -10,7 +10,6 @@ Where the treated outnumber the controls near them, pairs without replacement le
 caliper, and more units do not cure it. Estimates are therefore adjusted for the distance that remains, unless declined.
 """
 
-import heapq
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +29,7 @@ CALIPER = 0.2
 VARIANCE_NEIGHBOURS = 2
 # A bias of a quarter of the standard error takes 1 point off the coverage of a 95% interval.
 LARGEST_LEAN = 0.25
-# Below this share of pairs in one go, a heap is faster than another sweep.
+# Below this share of rows taken in one sweep, a stack is faster than another sweep.
 FEW_AT_ONCE = 0.05
 # Using a control twice moves control mean and effect by the same noise in opposite directions.
 REUSE_SIGNS = np.array([[1.0, -1.0], [-1.0, 1.0]])
@@ -50,21 +49,6 @@ class Matches:
     caliper: float
     key: Floats
     order: Index
-
-
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """All n rows in the order of their key; ``before`` (n,) counts the controls that precede each row on the line.
-
-    ``key`` (n,) is the logit, groups that must not mix being put farther apart than the caliper. ``order`` (n,) are all
-    rows, ``pool`` the controls and ``focus`` the treated from left to right.
-    """
-
-    key: Floats
-    before: Index
-    order: Index
-    pool: Index
-    focus: Index
 
 
 def match(
@@ -90,8 +74,7 @@ def match(
             caliper that is not positive, or no pair within the caliper.
     """
     given = np.asarray(score.score if isinstance(score, Logit) else score, dtype=np.float64)
-    labels = np.arange(len(given)) if unit is None else np.asarray(unit)
-    treated, _, code = validated(d, given, labels)
+    treated, _, code = validated(d, given, unit)
     if code.max() + 1 < len(code):
         raise ValueError(f"unit: matching needs one row per unit, got {len(code)} rows of {code.max() + 1} units")
     if not ((given > 0) & (given < 1)).all():
@@ -105,100 +88,124 @@ def match(
     logit = np.log(given / (1 - given))
     spread = np.sqrt((logit[treated].var() + logit[~treated].var()) / 2)
     reach = np.ptp(logit) if caliper is None or spread == 0 else min(caliper * spread, float(np.ptp(logit)))
-    line = _line(logit, treated, code, reach, exact, seed)
-    pairs = _nearest(line, reach, ratio) if replacement else _rounds(line, treated, reach, ratio)
+    key, order = _line(logit, code, reach, exact, seed)
+    pairs = (_nearest if replacement else _rounds)(key, order, treated, reach, ratio)
     if not len(pairs):
         raise ValueError(f"caliper: no control lies within {reach:.3g} logits of a treated unit; is there any overlap?")
-    pairs = pairs[np.argsort(pairs[:, 0] * len(code) + pairs[:, 1])]
-    distance = np.abs(logit[pairs[:, 0]] - logit[pairs[:, 1]])
-    return Matches(pairs[:, 0], pairs[:, 1], distance, float(reach), line.key, line.order)
+    focus, control = np.divmod(np.sort(pairs[:, 0] * len(code) + pairs[:, 1]), len(code))
+    return Matches(focus, control, np.abs(logit[focus] - logit[control]), float(reach), key, order)
 
 
-def _line(
-    logit: Floats, treated: NDArray[np.bool_], code: Index, reach: float, exact: ArrayLike | None, seed: int
-) -> _Line:
+def _line(logit: Floats, code: Index, reach: float, exact: ArrayLike | None, seed: int) -> tuple[Floats, Index]:
+    """Key (n,) of every row, the logit with groups that must not mix farther apart than ``reach``, and rows by key.
+
+    Equal keys stand in a random order of their units.
+    """
     key = logit
     if exact is not None:
         columns = np.asarray(exact).reshape(len(logit), -1)
         group = np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
         key = logit + group * (np.ptp(logit) + 2 * reach + 1)
-    order = np.argsort(key)  # a third of the time of a stable sort, and the same where no two are equal
-    if (np.diff(key[order]) == 0).any():
+    order = _rising(key)
+    at = key[order]
+    if (at[1:] == at[:-1]).any():
         by_draw = np.empty(len(logit), dtype=np.intp)
         by_draw[np.random.default_rng(seed).permutation(len(logit))[code]] = np.arange(len(logit))
         order = by_draw[np.argsort(key[by_draw], kind="stable")]
-    in_order = treated[order]
-    before = np.empty(len(logit), dtype=np.intp)
-    before[order] = np.cumsum(~in_order) - ~in_order
-    return _Line(key, before, order, order[~in_order], order[in_order])
+    return key, order
 
 
-def _nearest(line: _Line, reach: float, ratio: int) -> Index:
+def _rising(key: Floats) -> Index:
+    """Places of keys (n,) from low to high: one sort of whole numbers that hold a key's first bits and its place.
+
+    Numbers are sorted several times faster than their places; few keys differ in their last bits only.
+    """
+    bits, last = key.view(np.int64), (1 << key.size.bit_length()) - 1
+    packed = bits >> 63  # of a negative float all bits but the sign are turned, for it falls as they rise
+    packed &= np.iinfo(np.int64).max
+    packed ^= bits
+    packed &= ~last
+    packed |= np.arange(key.size)
+    packed.sort()
+    packed &= last
+    at = key[packed]
+    return packed[np.argsort(at, kind="stable")] if (at[1:] < at[:-1]).any() else packed
+
+
+def _nearest(key: Floats, order: Index, treated: NDArray[np.bool_], reach: float, ratio: int) -> Index:
     """Pairs (pairs, 2) of each treated unit with its ``ratio`` nearest controls: they are neighbours on the line."""
-    window = line.before[line.focus][:, None] + np.arange(-ratio, ratio)
-    inside = (window >= 0) & (window < line.pool.size)
-    candidate = line.pool[window.clip(0, line.pool.size - 1)]
-    gap = np.where(inside, np.abs(line.key[candidate] - line.key[line.focus][:, None]), np.inf)
+    dose = treated[order]
+    focus, pool, before = order[dose], order[~dose], np.cumsum(~dose, dtype=np.intp)[dose]
+    window = before[:, None] + np.arange(-ratio, ratio)
+    inside = (window >= 0) & (window < pool.size)
+    candidate = pool[window.clip(0, pool.size - 1)]
+    gap = np.where(inside, np.abs(key[candidate] - key[focus][:, None]), np.inf)
     chosen = np.argpartition(gap, ratio - 1, axis=1)[:, :ratio]
     near = np.take_along_axis(gap, chosen, axis=1) <= reach
-    rows = np.broadcast_to(line.focus[:, None], chosen.shape)
+    rows = np.broadcast_to(focus[:, None], chosen.shape)
     return np.stack([rows[near], np.take_along_axis(candidate, chosen, axis=1)[near]], axis=1)
 
 
-def _rounds(line: _Line, treated: NDArray[np.bool_], reach: float, ratio: int) -> Index:
+def _rounds(key: Floats, order: Index, treated: NDArray[np.bool_], reach: float, ratio: int) -> Index:
     """Pairs (pairs, 2) without replacement: rounds in which each treated unit may take one more control."""
-    found, free = [], np.ones(len(treated), dtype=bool)
+    found, rows = [], order
     for _ in range(ratio):
-        rows = line.order[free[line.order]]
-        chosen = rows[_closest_first(line.key[rows], treated[rows], reach)]
-        arm = treated[chosen]
-        found.append(np.stack([chosen[arm], chosen[~arm]], axis=1))  # both in order: paired by rank
-        free[chosen[~arm]] = False
+        dose = treated[rows]
+        taken = _closest_first(key[rows], dose, reach)
+        focus, control = rows[taken & dose], rows[taken & ~dose]
+        found.append(np.stack([focus, control], axis=1))  # both in order: paired by rank
+        rows = rows[dose | ~taken]
     return np.concatenate(found)
 
 
-def _closest_first(key: Floats, dose: NDArray[np.bool_], reach: float) -> Index:
-    """Which rows of a line (n,), as rising places, are taken when the closest pair of all goes first.
+def _closest_first(key: Floats, dose: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    """Which rows of a line (n,) are taken when the closest pair of all goes first.
 
-    Two units that are each other's nearest are a pair whatever happens elsewhere, so all such pairs go at once, while
-    there are many; the rest one by one from a heap. Units without anyone inside ``reach`` leave the line.
+    Whatever stands between the two of a pair has been taken before it, in pairs. So in a walk up at each treated row
+    and down at each control, a pair goes up and down the same step: the rows of a step alternate between the arms, and
+    steps have nothing to do with each other. On a step, two neighbours that are closer to each other than to anyone
+    else are a pair whatever happens elsewhere: all such go at once, while there are many. O(n log n).
     """
-    place, taken = np.arange(key.size), [np.empty(0, dtype=np.intp)]
+    width = key.size.bit_length()
+    by_step = np.cumsum(np.where(dose, 1, -1)) - dose
+    by_step <<= width
+    by_step |= np.arange(key.size)
+    by_step.sort()
+    place, step = by_step & ((1 << width) - 1), by_step >> width
+    taken = np.zeros(key.size, dtype=bool)
     while place.size:
-        near, gap = _nearest_opposite(key[place], dose[place])
-        inside = gap <= reach
-        mutual = inside & (near[near] == np.arange(place.size))
-        taken.append(place[mutual])
-        left = place[inside & ~mutual]
-        if mutual.sum() < FEW_AT_ONCE * place.size:
-            taken.append(_one_by_one(left, key[left], dose[left], reach))
+        gap = np.full(place.size + 1, np.inf)
+        at = key[place]
+        np.subtract(at[1:], at[:-1], out=gap[1:-1])
+        gap[1:-1][(step[1:] != step[:-1]) | (gap[1:-1] > reach)] = np.inf
+        pair = np.zeros(place.size + 1, dtype=bool)  # of the rows before and after each gap
+        pair[1:-1] = (gap[1:-1] < gap[:-2]) & (gap[1:-1] <= gap[2:])
+        gone = pair[:-1] | pair[1:]
+        taken[place[gone]] = True
+        left = ~gone & (np.minimum(gap[:-1], gap[1:]) <= reach)
+        few = np.count_nonzero(gone) < FEW_AT_ONCE * place.size
+        place, step = place[left], step[left]
+        if few:
+            taken[place[_one_by_one(key[place], step, reach)]] = True
             break
-        place = left
-    return np.sort(np.concatenate(taken))
+    return taken
 
 
-def _one_by_one(place: Index, key: Floats, dose: NDArray[np.bool_], reach: float) -> Index:
-    """The same choice from a heap of neighbours on the line of those left."""
-    n, where, arm = place.size, key.tolist(), dose.tolist()
-    before, after, alive = list(range(-1, n - 1)), list(range(1, n + 1)), [True] * n
-    edge = np.flatnonzero((dose[1:] != dose[:-1]) & (np.diff(key) <= reach))
-    heap = list(zip((key[edge + 1] - key[edge]).tolist(), edge.tolist(), (edge + 1).tolist(), strict=True))
-    heapq.heapify(heap)
-    chosen = []
-    while heap:
-        _, i, j = heapq.heappop(heap)
-        if not (alive[i] and alive[j]):
-            continue
-        alive[i] = alive[j] = False
-        chosen += (i, j)
-        a, b = before[i], after[j]
-        if a >= 0:
-            after[a] = b
-        if b < n:
-            before[b] = a
-            if a >= 0 and arm[a] != arm[b] and where[b] - where[a] <= reach:
-                heapq.heappush(heap, (where[b] - where[a], a, b))
-    return place[np.array(chosen, dtype=np.intp)]
+def _one_by_one(key: Floats, step: Index, reach: float) -> Index:
+    """The same choice, as places among the rows left (n,), by a stack of rows whose gaps narrow to the right."""
+    at, on = [*key.tolist(), np.inf], [*step.tolist(), None]
+    waiting: list[int] = []
+    taken: list[int] = []
+
+    def apart(i: int, j: int) -> float:
+        return at[j] - at[i] if on[i] == on[j] else np.inf
+
+    for row in range(len(at)):
+        while len(waiting) > 1 and apart(*waiting[-2:]) <= min(reach, apart(waiting[-1], row)):
+            taken += waiting[-2:]
+            del waiting[-2:]
+        waiting.append(row)
+    return np.array(taken, dtype=np.intp)
 
 
 def matched_effect(
@@ -235,7 +242,7 @@ def matched_effect(
         Refusal: fewer than five clusters with matched treated units, or with the controls that they found; a cluster
             with a member in every pair.
     """
-    treated, outcomes, _ = validated(d, y, np.arange(len(matches.key)))
+    treated, outcomes, _ = validated(d, y, None)
     focus, place, count = np.unique(matches.treated, return_inverse=True, return_counts=True)
     if focus.size < 2 or (~treated).sum() <= VARIANCE_NEIGHBOURS:
         raise ValueError(f"matches: {focus.size} matched treated, {(~treated).sum()} controls are too few for an error")

@@ -115,18 +115,45 @@ def test_pairs_of_the_chosen_units_have_the_least_total_distance():
     assert found.distance.sum() == pytest.approx(cost[linear_sum_assignment(cost)].sum(), rel=1e-9)
 
 
-def test_the_closest_pair_of_all_goes_first():
-    # The rule written out over every pair there is; many treated for few controls, so that most choices are contested.
+def _closest_first(z, d, caliper):
+    """The rule written out over every pair there is."""
+    taken: set[int] = set()
+    pairs = [(abs(z[t] - z[c]), t, c) for t in np.flatnonzero(d) for c in np.flatnonzero(~d)]
+    for distance, t, c in sorted(pairs):
+        if distance <= caliper and not {t, c} & taken:
+            taken |= {t, c}
+    return taken
+
+
+@pytest.mark.parametrize("few", [0.0, 2.0])
+def test_the_closest_pair_of_all_goes_first(few, monkeypatch):
+    # Many treated for few controls, so that most choices are contested; by sweeps alone, or by the stack after one.
+    monkeypatch.setattr("causal_assets.estimators.matching.FEW_AT_ONCE", few)
     rng = np.random.default_rng(2)
-    for _ in range(30):
+    for caliper in np.repeat([0.05, 1.0], 15):
         e, d = rng.uniform(0.05, 0.95, 120), rng.random(120) < 0.6
-        z, found = logit(e), match(e, d, caliper=1.0)
-        pairs = [(abs(z[t] - z[c]), t, c) for t in np.flatnonzero(d) for c in np.flatnonzero(~d)]
-        taken: set[int] = set()
-        for distance, t, c in sorted(pairs):
-            if distance <= found.caliper and not {t, c} & taken:
-                taken |= {t, c}
-        assert set(found.treated) | set(found.control) == taken
+        found = match(e, d, caliper=caliper)
+        assert set(found.treated) | set(found.control) == _closest_first(logit(e), d, found.caliper)
+
+
+@pytest.mark.parametrize("middle", [0, 35, 60, 120])
+def test_the_closest_pair_goes_first_where_each_pair_waits_for_the_next(middle):
+    # Gaps widen away from the middle, so that one pair only is closer than its neighbours, then the pair around it.
+    z = np.cumsum(1.03 ** np.abs(np.arange(121.0) - middle))
+    e, d = expit(4 * z / z[-1] - 2), np.arange(121) % 2 == 0
+    found = match(e, d, caliper=0.1)
+    taken = _closest_first(logit(e), d, found.caliper)
+    assert set(found.treated) | set(found.control) == taken
+    assert 20 < len(taken) < 121
+
+
+def test_scores_that_differ_in_their_last_bits_only_find_their_nearest():
+    rng = np.random.default_rng(4)
+    e, d = np.repeat([0.1, 0.9], 200) + rng.permutation(400) * 1.2e-16, rng.random(400) < 0.3
+    own = np.log(e / (1 - e))
+    assert np.unique(own).size == own.size
+    found = match(e, d, replacement=True)
+    np.testing.assert_array_equal(found.distance, np.abs(own[d][:, None] - own[~d]).min(axis=1))
 
 
 @settings(max_examples=40, deadline=None)
