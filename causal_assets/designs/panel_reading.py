@@ -2,19 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
 from itertools import groupby
-from math import isfinite
-from operator import itemgetter, xor
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from causal_assets.estimators import did
 from causal_assets.estimators.event_study import EventStudy, event_study, event_study_clusters, one_adoption
 from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.moments import Moments
-from causal_assets.estimators.two_way import ScoreSums, TwoWayFit, cr1_factor, period_effects, unpack, with_small_errors
+from causal_assets.estimators.two_way import Patterns, TwoWayFit, cr1_factor, period_effects, unpack, with_small_errors
 from causal_assets.types import Estimate
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.queries.panels import (
@@ -22,64 +21,103 @@ from causal_assets.warehouse.queries.panels import (
     PanelColumns,
     bad_outcomes,
     cluster_kinds,
+    double_units,
     event_cluster_sums,
     event_differences,
     event_moments,
     first_treatment,
     panel_periods,
+    period_totals,
     split_units,
     two_by_two_kinds,
-    unit_changes,
     unit_patterns,
-    unit_scores,
 )
-
-# What ``unit_scores`` tells of the units' periods beside the sums.
-TELLING = ("low_code", "high_code", "fewest", "most")
 
 
 def read_two_way(warehouse: Warehouse, panel: PanelColumns) -> TwoWayFit:
     """Two-way fixed effects of a panel, errors by unit or cluster, without reading its rows.
 
-    Two scans where the panel is balanced (by period, then by unit), three where it is not (units' periods between).
-    Memory is a row of sums per unit in the engine, and in Python the distinct sets of observed periods. Two scans more
-    where an arm has fewer than 50 clusters, and then the sums by cluster, kind of unit and period for CR2.
+    Two scans where all units have all periods and those ever treated the same ones, three where only the former holds
+    (the outcome by period between), and four where units miss periods (which, before their scores). Memory is a row of
+    sums per unit in the engine, and in Python the distinct patterns of observed and treated periods, by cluster. Two
+    scans more where an arm has fewer than 50 clusters, and then the sums by cluster, kind of unit and period for CR2.
 
     Raises:
         ValueError: NULL, NaN or infinite outcomes; a treatment other than 0 and 1; a unit in two clusters.
         Refusal: double rows; one period; units treated from the first one on; or as ``ScoreSums.fit``.
     """
     rows = _periods(warehouse, panel)
-    balanced = len({row["n"] for row in rows}) == 1
-    dose = np.array([row["d"] for row in rows])
-    if balanced and panel.cluster is None and _is_block(dose):
-        found = _block(warehouse, panel, rows)
-        if found is not None:
-            return found
-    counts = np.array([row["n"] for row in rows], dtype=np.float64)
-    centre = float(np.average([row["y"] for row in rows], weights=counts))
-    means = np.array([[row["y"] - centre, row["d"]] for row in rows])
+    counts, dose = (np.array([row[name] for row in rows], dtype=np.float64) for name in ("n", "d"))
+    # Where all units have all periods, period effects are the periods' means.
+    found = _patterns(warehouse, panel, rows, dose if len(set(counts)) == 1 else None)
+    if panel.cluster is None and found.seen.all() and len(found.units) == 1 + found.treated.any(axis=1).sum() == 2:
+        return _difference(found)
+    totals = np.array([row["total"] for row in warehouse.rows(period_totals(panel), repeatable=True)])
+    centre = float(totals.sum() / counts.sum())
+    totals -= centre * counts
+    if found.seen.all():
+        effects = np.stack([totals / counts, dose], axis=1)
+    else:
+        shares = found.units * found.treated.sum(axis=1) / found.seen.sum(axis=1)
+        dose = period_effects(found.seen, found.units, shares[:, None], (dose * counts)[:, None])
+        found = _patterns(warehouse, panel, rows, dose[:, 0], centre)
+        level = period_effects(found.seen, found.units, (found.units * found.y)[:, None], totals[:, None])
+        effects = np.hstack([level, dose])
+    fit = found.fit(effects)
+    return _small(warehouse, panel, fit, centre) if fit.needs_small_errors else fit
+
+
+def _patterns(
+    warehouse: Warehouse,
+    panel: PanelColumns,
+    rows: Sequence[dict[str, Any]],
+    effects: NDArray[np.float64] | None,
+    centre: float | None = None,
+) -> Patterns:
+    """Patterns of the units, with scores if the treatment's ``effects`` (T,) by period are known; no row is double."""
     periods = [row["period"] for row in rows]
+    units = max(row["n"] for row in rows)
+    doses = None if effects is None else effects.tolist()
+    found = warehouse.arrays(unit_patterns(panel, periods, units, doses, centre))
+    masks = np.stack([found[name] for name in found if name.startswith("mask_")], axis=1)
+    bits = unpack(masks, 2 * len(periods), MASK_BITS)
+    treated, counts = bits[:, 1::2], found["units"].astype(np.float64)
+    seen = bits[:, ::2] | treated
+    # Each pair of unit and period has its bit once: as many rows, and none is double.
+    if counts @ seen.sum(axis=1) != sum(row["n"] for row in rows):
+        double = warehouse.scalar(double_units(panel))
+        raise Refusal(f"{panel.unit}, {panel.period}: {double} units have more than one row in a period")
+    none = np.zeros(len(seen))
+    score, spread, y = (found.get(name, none) for name in ("score", "spread", "y"))
+    if not np.isfinite(score).all():
+        raise _bad_outcomes(warehouse, panel)
+    cluster = None if panel.cluster is None else found["cluster"] - 1
+    return Patterns(seen, treated, counts, score, spread, y, cluster)
 
-    def scores(effects: np.ndarray, *, coded: bool) -> dict[str, Any]:
-        pairs = [(float(y) + centre, float(d)) for y, d in effects]
-        (sums,) = warehouse.rows(unit_scores(panel, periods, pairs, coded=coded))
-        return sums
 
-    # Where all units have all periods, period effects are the periods' means; codes and counts tell whether they do.
-    sums = scores(means, coded=True) if balanced else {}
-    code = reduce(xor, (row["code"] for row in rows))
-    if not balanced or _told(sums) != (code, code, len(rows), len(rows)):
-        sums = scores(_effects(warehouse, panel, periods, means, counts, centre), coded=False)
-    sums = {name: value for name, value in sums.items() if name not in TELLING}
-    share = float(np.average(dose, weights=counts))
-    total = int(counts.sum())
-    found = ScoreSums(rows=total, periods=len(periods), variation=total * share * (1 - share), **sums).fit()
-    return _small(warehouse, panel, found, centre) if found.needs_small_errors else found
-
-
-def _told(sums: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(sums[name] for name in TELLING)
+def _difference(found: Patterns) -> TwoWayFit:
+    """Units treated in the same periods and units never treated: the difference of the arms' mean changes."""
+    order = np.argsort(found.treated.any(axis=1))
+    n0, n1 = units = found.units[order]
+    periods = found.treated.shape[1]
+    total, share = int(units.sum()) * periods, found.treated.sum() / periods
+    # A unit's score is its covariance with d less the share of treated units, in the treated periods.
+    weight = share * (1 - share) * np.array([-n1, n0]) / units.sum()
+    changes, spreads = found.score[order] / weight, found.spread[order] / weight**2
+    fit = TwoWayFit(
+        value=float(changes[1] - changes[0]),
+        std_error=float(np.sqrt(cr1_factor(total, int(units.sum()), 1 + periods) * (spreads / units).sum())),
+        rows=total,
+        treated=int(n1),
+        control=int(n0),
+    )
+    if units.min() < 2:
+        return fit
+    return replace(
+        fit,
+        small_error=float(np.sqrt((spreads / (units - 1)).sum())),
+        small_df=float((1 / n1 + 1 / n0) ** 2 / (1 / (n1**2 * (n1 - 1)) + 1 / (n0**2 * (n0 - 1)))),
+    )
 
 
 def _small(warehouse: Warehouse, panel: PanelColumns, found: TwoWayFit, centre: float) -> TwoWayFit:
@@ -92,29 +130,6 @@ def _small(warehouse: Warehouse, panel: PanelColumns, found: TwoWayFit, centre: 
     return with_small_errors(found, y, d, unit, period, cluster, n)
 
 
-def _effects(
-    warehouse: Warehouse,
-    panel: PanelColumns,
-    periods: Sequence[Any],
-    means: np.ndarray,
-    counts: np.ndarray,
-    centre: float,
-) -> np.ndarray:
-    """Period effects (T, 2) of outcome, less ``centre``, and treatment, from which units are observed when."""
-    found = warehouse.arrays(unit_patterns(panel, periods, centre))
-    if found["double_rows"].sum():
-        raise Refusal(
-            f"{panel.unit}, {panel.period}: {int(found['double_rows'].sum())} units have more than one row in a period"
-        )
-    masks = np.stack([found[f"mask_{k}"] for k in range(-(-len(periods) // MASK_BITS))], axis=1)
-    return period_effects(
-        unpack(masks, len(periods), MASK_BITS),
-        found["units"].astype(np.float64),
-        np.stack([found["y"], found["d"]], axis=1).astype(np.float64),
-        means * counts[:, None],
-    )
-
-
 def read_event_study(warehouse: Warehouse, panel: PanelColumns, *, joint: bool = True) -> EventStudy:
     """Event study of a balanced panel with one adoption date; ``joint`` reads the full covariance, periods squared.
 
@@ -124,19 +139,23 @@ def read_event_study(warehouse: Warehouse, panel: PanelColumns, *, joint: bool =
         ValueError: as ``read_two_way``.
         Refusal: as ``read_two_way``; an unbalanced panel; several adoption dates, or treatment from the start.
     """
-    rows = _periods(warehouse, panel)
-    periods = [row["period"] for row in rows]
-    if len({row["n"] for row in rows}) > 1:
-        raise Refusal(f"{panel.unit}, {panel.period}: the panel is unbalanced; use two_way or staggered")
-    highest = max(row["d"] for row in rows)
-    if not 0 < highest < 1:
-        raise Refusal(f"{panel.treatment}: both treated and untreated units are needed")
-    adoption = one_adoption([row["d"] / highest for row in rows])
+    with warehouse.connect():  # opened once for both queries: in a small panel that costs as much as a scan
+        rows = _periods(warehouse, panel)
+        periods = [row["period"] for row in rows]
+        if len({row["n"] for row in rows}) > 1:
+            raise Refusal(f"{panel.unit}, {panel.period}: the panel is unbalanced; use two_way or staggered")
+        highest = max(row["d"] for row in rows)
+        if not 0 < highest < 1:
+            raise Refusal(f"{panel.treatment}: both treated and untreated units are needed")
+        adoption = one_adoption([row["d"] / highest for row in rows])
+        differences = warehouse.rows(event_differences(panel, periods[adoption - 1], periods[-1]))
     relative = [k - adoption for k in range(len(periods)) if k != adoption - 1]
     by_arm: dict[bool, list[dict[str, Any]]] = {False: [], True: []}
-    for row in warehouse.rows(event_differences(panel, periods[adoption - 1], periods[-1])):
-        if row["treated"] is None:
+    for row in differences:
+        if row["treated"] is None or row["difference"] is None:
             raise Refusal(f"{panel.unit}, {panel.period}: the panel is unbalanced or has double rows")
+        if not np.isfinite(row["difference"]):
+            raise _bad_outcomes(warehouse, panel)
         by_arm[row["treated"]].append(row)
     for treated, arm in by_arm.items():
         if len({(row["code"], row["n"]) for row in arm}) > 1 or len(arm) != len(periods) or arm[0]["twice"] != 2:
@@ -184,22 +203,20 @@ def read_two_by_two(warehouse: Warehouse, panel: PanelColumns, arm: str, *, outc
 
 
 def _periods(warehouse: Warehouse, panel: PanelColumns) -> list[dict[str, Any]]:
-    """One row per period: rows ``n``, mean outcome ``y``, share treated ``d``, codes."""
+    """One row per period: rows ``n`` and share treated ``d``."""
     cells = warehouse.rows(panel_periods(panel))
-    if not all(cell["known"] == cell["n"] and isfinite(cell["total"]) for cell in cells):
-        bad = warehouse.scalar(bad_outcomes(panel))
-        raise ValueError(f"{panel.outcome}: {bad} outcomes are NULL, NaN or infinite")
+    if any(cell["known"] < cell["n"] for cell in cells):
+        raise _bad_outcomes(warehouse, panel)
     bad = sum(cell["n"] for cell in cells if cell["d"] not in (0, 1))
     if bad:
         raise ValueError(f"{panel.treatment}: {bad} rows are neither 0 nor 1")
     if panel.cluster is not None and (split := warehouse.scalar(split_units(panel))):
         raise ValueError(f"{panel.cluster}: {split} units are in more than one cluster")
     rows = []
-    for _, group in groupby(cells, itemgetter("period")):
+    for period, group in groupby(cells, itemgetter("period")):
         both = list(group)
         n = sum(cell["n"] for cell in both)
-        y, d = (sum(part) / n for part in zip(*((c["total"], c["n"] * int(c["d"])) for c in both), strict=True))
-        rows.append({**both[0], "n": n, "y": y, "d": d})
+        rows.append({"period": period, "n": n, "d": sum(cell["n"] * int(cell["d"]) for cell in both) / n})
     if len(rows) < 2:
         raise Refusal(f"{panel.period}: at least 2 periods are needed, got {len(rows)}")
     if rows[0]["d"] > 0:
@@ -210,41 +227,9 @@ def _periods(warehouse: Warehouse, panel: PanelColumns) -> list[dict[str, Any]]:
     return rows
 
 
-def _is_block(dose: np.ndarray) -> bool:
-    """Whether the share treated by period could be that of one adoption date."""
-    return bool(0 < dose.max() < 1 and np.isin(dose, (0.0, dose.max())).all() and (np.diff(dose) >= 0).all())
-
-
-def _block(warehouse: Warehouse, panel: PanelColumns, rows: list[dict[str, Any]]) -> TwoWayFit | None:
-    """One adoption date: the difference of the arms' mean changes; None where units of an arm differ in dates."""
-    first = next(k for k, row in enumerate(rows) if row["d"] > 0)
-    centre = float(np.mean([row["y"] for row in rows]))
-    weights = -1 / first, 1 / (len(rows) - first)
-    arms = warehouse.rows(unit_changes(panel, rows[first]["period"], weights, centre))
-    code = reduce(xor, (row["code"] for row in rows))
-    if [(arm["treated"], arm["code"]) for arm in arms] != [(0, code), (1, code)]:
-        return None
-    control, treated = arms
-    n0, n1 = control["n"], treated["n"]
-    # One row of each unit in each period, and as many treated from adoption on as there are units ever treated.
-    if n0 + n1 != rows[0]["n"] or any(round(row["n"] * row["d"]) != n1 for row in rows[first:]):
-        return None
-    total = (n0 + n1) * len(rows)
-    squares = sum(arm["variance"] * (arm["n"] - 1) / arm["n"] ** 2 for arm in (control, treated))
-    found = TwoWayFit(
-        value=treated["change"] - control["change"],
-        std_error=float(np.sqrt(cr1_factor(total, n0 + n1, 1 + len(rows)) * squares)),
-        rows=total,
-        treated=n1,
-        control=n0,
-    )
-    if min(n0, n1) < 2:
-        return found
-    return replace(
-        found,
-        small_error=float(np.sqrt(treated["variance"] / n1 + control["variance"] / n0)),
-        small_df=(1 / n1 + 1 / n0) ** 2 / (1 / (n1**2 * (n1 - 1)) + 1 / (n0**2 * (n0 - 1))),
-    )
+def _bad_outcomes(warehouse: Warehouse, panel: PanelColumns) -> ValueError:
+    bad = warehouse.scalar(bad_outcomes(panel))
+    return ValueError(f"{panel.outcome}: {bad} outcomes are NULL, NaN or infinite")
 
 
 def _diagonal(rows: Sequence[dict[str, Any]]) -> Moments:

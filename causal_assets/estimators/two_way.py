@@ -117,6 +117,60 @@ class ScoreSums:
         return TwoWayFit(value, float(np.sqrt(factor * squares) / self.q), self.rows, self.treated, self.control)
 
 
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """Kinds of units by the periods they are ``seen`` and ``treated`` in, (P, T), and how many ``units`` (P,) of each.
+
+    ``score`` (P,) is the mean over them of the covariance of y and d' over a unit's rows, d' being ``d`` less its
+    period effect; ``spread`` (P,) is its variance over them, ddof 0, and ``y`` (P,) the mean over them of a unit's mean
+    outcome, which only unbalanced panels need. A pattern is listed once for each ``cluster`` (P,), numbered from 0;
+    units are their own clusters if there is none.
+    """
+
+    seen: NDArray[np.bool_]
+    treated: NDArray[np.bool_]
+    units: Floats
+    score: Floats
+    spread: Floats
+    y: Floats
+    cluster: NDArray[np.intp] | None = None
+
+    def fit(self, effects: Floats) -> TwoWayFit:
+        """The fit, given the period effects (T, 2) of y and d: a unit's p is its rows' sum of d' (y - the effect of y).
+
+        Within a unit that sum is of deviations from its mean, so that the effect of y matters by pattern only.
+
+        Raises:
+            ValueError: as ``ScoreSums.fit``.
+        """
+        rows = self.seen.sum(axis=1)
+        free = self.treated - self.seen * effects[:, 1]
+        free -= self.seen * (free.sum(axis=1) / rows)[:, None]
+        p, q = rows * self.score - free @ effects[:, 0], (free**2).sum(axis=1)
+        ever = self.treated.any(axis=1)
+        if self.cluster is None:
+            treated = self.units[ever].sum()
+            clusters = self.units.sum()
+            pp, pq, qq = self.units @ (p**2 + rows**2 * self.spread), self.units @ (p * q), self.units @ q**2
+        else:
+            by_p, by_q = (np.bincount(self.cluster, self.units * sums) for sums in (p, q))
+            clusters, treated = by_p.size, np.unique(self.cluster[ever]).size
+            pp, pq, qq = by_p @ by_p, by_p @ by_q, by_q @ by_q
+        total, doses = self.units @ rows, self.units @ self.treated.sum(axis=1)
+        return ScoreSums(
+            rows=int(total),
+            periods=self.seen.shape[1],
+            treated=int(treated),
+            control=int(clusters - treated),
+            p=float(self.units @ p),
+            q=float(self.units @ q),
+            pp=float(pp),
+            pq=float(pq),
+            qq=float(qq),
+            variation=float(doses * (1 - doses / total)),
+        ).fit()
+
+
 def cr1_factor(rows: int, clusters: int, parameters: int) -> float:
     """G/(G-1) (N-1)/(N-k): k counts coefficients and periods, not units, which are nested in clusters.
 
@@ -152,9 +206,9 @@ def period_effects(patterns: NDArray[np.bool_], units: Floats, unit_means: Float
     return vectors[:, kept] / values[kept] @ (vectors[:, kept].T @ right)
 
 
-def unpack(masks: NDArray[np.int64], periods: int, bits: int) -> NDArray[np.bool_]:
-    """Patterns (P, T) from integers (P, T / bits) of ``bits`` periods each, the lowest bit first."""
-    index = np.arange(periods)
+def unpack(masks: NDArray[np.int32], places: int, bits: int) -> NDArray[np.bool_]:
+    """Which of ``places`` are set (P, places) in integers (P, places / bits) of ``bits``, the lowest bit first."""
+    index = np.arange(places)
     return (masks[:, index // bits] >> (index % bits)) & 1 == 1
 
 

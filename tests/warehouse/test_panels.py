@@ -12,6 +12,7 @@ from causal_assets.estimators.did import two_by_two_clustered
 from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.two_way import two_way
 from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.queries import panels
 from causal_assets.warehouse.queries.panels import PanelColumns, event_differences, unit_patterns
 from tests.estimators.panels import event_study_rows
 
@@ -117,6 +118,17 @@ def test_dates_and_texts_are_periods_too(write, period):
     np.testing.assert_allclose(found.coef, event_study_rows(*block).coef, rtol=1e-9)
 
 
+def test_units_may_be_texts_or_too_many_for_an_array_and_the_same_rows_give_the_same_digits(write, monkeypatch):
+    rows = _rows("staggered", 50)
+    expected = read_two_way(warehouse := write(rows), PANEL)
+    assert read_two_way(warehouse, PANEL) == expected
+    for units, changed in ((1 << 21, {"unit": np.char.add("u", rows[2].astype(str))}), (0, {})):
+        monkeypatch.setattr(panels, "ARRAY_UNITS", units)
+        found = read_two_way(write(rows, **changed), PANEL)
+        assert found.value == pytest.approx(expected.value, rel=1e-12)
+        assert found.std_error == pytest.approx(expected.std_error, rel=1e-12)
+
+
 def test_an_event_study_equals_the_rows_with_and_without_its_covariances(write):
     expected = event_study_rows(*_rows())
     warehouse = write(_rows(), order=3)
@@ -154,6 +166,9 @@ def test_units_of_one_arm_that_swap_periods_or_dates_are_noticed(write):
     for read, message in ((read_two_way, "more than one row in a period"), (read_event_study, "double rows")):
         with pytest.raises(ValueError, match=message):
             read(write(tuple(a[tripled] for a in (y, d, unit, t))), PANEL)
+    twice = tuple(np.append(a, b) for a, b in zip((y, d, unit, t), (1.0, 0.0, 0, 3), strict=True))
+    with pytest.raises(ValueError, match="1 units have more than one row in a period"):
+        read_two_way(write(twice), PANEL)
     other = t.copy()  # unit 0 has period 4 twice and no 5, unit 1 the reverse: every count is a balanced panel's
     other[(unit == 0) & (t == 5)] = 4
     other[(unit == 1) & (t == 4)] = 5
@@ -185,7 +200,7 @@ def test_bad_panels_are_refused_by_name(write):
 def test_names_and_values_are_quoted():
     panel = PanelColumns("s.t", 'unit"', "the week", "y", "d")
     assert '"unit"""' in event_differences(panel, "it's", "b") and "'it''s'" in event_differences(panel, "it's", "b")
-    assert "mask_1" in unit_patterns(panel, list(range(63)), 0.1) and "0.1::DOUBLE" in unit_patterns(panel, [1], 0.1)
+    assert "mask_1" in (sql := unit_patterns(panel, list(range(16)), 9, None, 0.1)) and "0.1::DOUBLE" in sql
 
 
 @pytest.mark.parametrize("panel", [PANEL, CLUSTERED])

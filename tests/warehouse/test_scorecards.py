@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from causal_assets.estimators.moments import Moments
 from causal_assets.warehouse.queries.scorecards import scorecard_moments
 from tests.warehouse.conftest import Marts
 
@@ -18,20 +19,34 @@ def test_one_pass_gives_every_metric_the_moments_numpy_gives_it_also_far_from_ze
         )
     metrics = {"visits": (), "spend": ("before", "visits")}
     found = warehouse.rows(scorecard_moments("units", metrics))
-    assert [(row["metric"], row["treated"]) for row in found] == [
-        ("spend", False),
-        ("spend", True),
-        ("visits", False),
-        ("visits", True),
-    ]
+    arms: dict[tuple[str, bool], Moments] = {}
     for row in found:
-        columns = [["spend", "visits", "before"].index(name) for name in row["names"]]
-        arm = rows[treated == row["treated"]][:, columns]
         assert row["names"] == [row["metric"], *metrics[row["metric"]]]
-        assert row["n"] == len(arm)
-        np.testing.assert_allclose(row["means"], arm.mean(axis=0), rtol=1e-12)
-        cov = np.atleast_2d(np.cov(arm.T))
-        np.testing.assert_allclose(row["covariances"], cov[np.triu_indices(len(cov))], rtol=1e-6)
+        size = len(row["names"])
+        cov = np.zeros((size, size))
+        cov[np.triu_indices(size)] = row["covariances"]
+        part = Moments(row["n"], np.array(row["means"]), cov + np.triu(cov, 1).T)
+        key = row["metric"], row["treated"]
+        arms[key] = arms[key].merge(part) if key in arms else part
+    assert sorted(arms) == [("spend", False), ("spend", True), ("visits", False), ("visits", True)]
+    assert len(found) == 4 * 8
+    for (metric, treats), moments in arms.items():
+        columns = [["spend", "visits", "before"].index(name) for name in [metric, *metrics[metric]]]
+        arm = rows[treated == treats][:, columns]
+        assert moments.n == len(arm)
+        np.testing.assert_allclose(moments.mean, arm.mean(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(moments.cov, np.atleast_2d(np.cov(arm.T)), rtol=1e-6)
+
+
+def test_an_arm_of_fewer_rows_than_parts_has_parts_of_one_row_without_spread(tmp_path):
+    warehouse = Marts(tmp_path / "w.duckdb").warehouse
+    warehouse.replace("main.units", "SELECT u, u = 1 AS treated, u * 1.5 AS spend FROM range(3) AS a (u)")
+    found = warehouse.rows(scorecard_moments("(SELECT * FROM units)", {"spend": ()}, row="u"))
+    assert [(row["treated"], row["n"], row["means"], row["covariances"]) for row in found] == [
+        (False, 1, [0.0], [0.0]),
+        (False, 1, [3.0], [0.0]),
+        (True, 1, [1.5], [0.0]),
+    ]
 
 
 def test_no_metric_is_refused_and_names_are_quoted():

@@ -9,8 +9,10 @@ from typing import Any
 
 from causal_assets.warehouse.engine import identifier, literal
 
-# Periods per integer of a mask: a signed 64-bit integer keeps this many with room to spare.
-MASK_BITS = 62
+# Bits per mask: what a signed 32-bit integer, a third cheaper to combine than one of 64, keeps with room to spare.
+MASK_BITS = 30
+# Up to this many units (and some 50 bytes for each of twice as many) sums by unit may be kept in a plain array.
+ARRAY_UNITS = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,18 @@ class PanelColumns:
 
 
 def panel_periods(panel: PanelColumns) -> str:
-    """One row per period and treatment, in order: rows ``n``, rows with an outcome ``known``, and its ``total``.
+    """One row per period and treatment, in order: rows ``n`` and rows with an outcome, ``known``.
 
-    ``code`` stands for the period in a unit's code: one row in each period has the codes of all periods, combined. The
-    treatment ``d`` is as it stands, so that one that is no 0 or 1 is seen.
+    The treatment ``d`` is as it stands, so that one that is no 0 or 1 is seen.
     """
     return f"""
-SELECT p.period, p.d, count(*) AS n, count(p.y) AS known, sum(p.y) AS total, hash(p.period) AS code
+SELECT p.period, p.d, count(*) AS n, count(p.y) AS known
 FROM {_rows(panel, cast=False)} GROUP BY p.period, p.d ORDER BY p.period, p.d"""
+
+
+def period_totals(panel: PanelColumns) -> str:
+    """The sum of the outcome by period, in order."""
+    return f"SELECT sum(p.y) AS total FROM {_rows(panel)} GROUP BY p.period ORDER BY p.period"
 
 
 def bad_outcomes(panel: PanelColumns) -> str:
@@ -41,88 +47,55 @@ def bad_outcomes(panel: PanelColumns) -> str:
     return f"SELECT count(*) AS bad FROM {_rows(panel)} WHERE p.y IS NULL OR NOT isfinite(p.y)"
 
 
-def unit_changes(panel: PanelColumns, adoption: Any, weights: tuple[float, float], centre: float) -> str:
-    """One adoption date for all who adopt: moments over units of the change, by arm and the periods they are seen in.
-
-    ``weights`` multiply rows before and from ``adoption`` on; one sum, one code (``panel_periods``) and whether it was
-    ever treated per unit, one scan. hash(period, treatment) would not do for a code: DuckDB's hash of two columns is
-    linear in those of each, so that only whether the number of treated periods is even would be left of the treatment.
-    """
-    before, after = (_number(weight) for weight in weights)
-    return f"""
-WITH units AS (
-    SELECT bit_xor(hash(p.period)) AS code, max(p.d) AS treated,
-        sum((p.y - {_number(centre)})
-            * CASE WHEN p.period >= {_value(adoption)} THEN {after} ELSE {before} END) AS change
-    FROM {_rows(panel)} GROUP BY p.unit
-)
-SELECT code, treated, count(*) AS n, avg(change) AS change, coalesce(var_samp(change), 0) AS variance
-FROM units GROUP BY code, treated ORDER BY treated LIMIT 3"""
-
-
-def unit_patterns(panel: PanelColumns, periods: Sequence[Any], centre: float) -> str:
-    """Units by the set of periods they are observed in: how many, sums of their means, and how many have double rows.
-
-    The set is the integers ``mask_0``, ``mask_1`` ..., 62 periods each, as ``two_way.unpack`` reads them. One scan.
-    """
-    masks = [f"mask_{k}" for k in range(-(-len(periods) // MASK_BITS))]
-    packed = ", ".join(f"bit_or(s.{mask}) AS {mask}" for mask in masks)
-    once = " + ".join(f"bit_count({mask})" for mask in masks)
-    return f"""
-WITH slots (period, {", ".join(masks)}) AS (VALUES
-    {_slots(periods)}
-),
-units AS (
-    SELECT {packed}, count(*) AS n, avg(p.y - {_number(centre)}) AS y, avg(p.d) AS d
-    FROM {_rows(panel)} JOIN slots AS s ON s.period = p.period GROUP BY p.unit
-)
-SELECT {", ".join(masks)}, count(*) AS units, sum(y) AS y, sum(d) AS d, count(*) FILTER (n <> {once}) AS double_rows
-FROM units GROUP BY {", ".join(masks)} ORDER BY {", ".join(masks)}"""
-
-
-def unit_scores(
-    panel: PanelColumns, periods: Sequence[Any], effects: Sequence[tuple[float, float]], *, coded: bool
-) -> str:
-    """Sums over clusters of p, q and their products (``two_way.ScoreSums``), given the period effects of y and d.
-
-    ``effects`` has the pair of each period. With y' and d' freed of them, a unit's p is sum d'y' - sum d' sum y'/n and
-    its q is sum d'd' - (sum d')^2/n. One scan; memory one row of sums per unit. In a balanced panel ``low_code`` and
-    ``high_code`` are the code of all periods together, and ``fewest`` and ``most`` rows of a unit their number; codes
-    are 0 unless ``coded``.
-    """
-    values = ",\n    ".join(
-        f"({_value(period)}, {_number(a)}, {_number(b)})" for period, (a, b) in zip(periods, effects, strict=True)
+def double_units(panel: PanelColumns) -> str:
+    """How many units have more than one row in a period."""
+    return (
+        f"SELECT count(*) AS double FROM (SELECT p.unit FROM {_rows(panel)} GROUP BY p.unit "
+        "HAVING count(*) > count(DISTINCT p.period))"
     )
-    cluster = "" if panel.cluster is None else "any_value(cluster) AS cluster, "
-    code = "bit_xor(hash(period))" if coded else "0"
-    scores = "scores"
+
+
+def unit_patterns(
+    panel: PanelColumns,
+    periods: Sequence[Any],
+    units: int,
+    effects: Sequence[float] | None = None,
+    centre: float | None = None,
+) -> str:
+    """Units by the periods they are observed and treated in: how many, and moments of their scores. One scan.
+
+    The pattern is the integers ``mask_0``, ``mask_1`` ...: ``MASK_BITS`` bits each, the lowest first, two per period,
+    for a row without and with treatment. Given the period effects of the treatment, ``score`` is the mean over units of
+    the covariance of y and d less its effect over a unit's rows, and ``spread`` its variance, both ddof 0; given a
+    ``centre``, ``y`` is the mean over units of their mean outcome less it. With a cluster, by that as well (numbered).
+
+    About as many ``units`` are expected. The engine keeps sums by a dense integer in an array instead of a hash table,
+    at half the cost, if told how long that may be; it is kept per thread and never spilled, and so on one thread only.
+    """
+    index, join = _place(periods)
+    masks = [f"mask_{k}" for k in range(-(-2 * len(periods) // MASK_BITS))]
+    cells = []
+    for place in range(2 * len(periods)):
+        bit = [1 << place % MASK_BITS if k == place // MASK_BITS else 0 for k in range(len(masks))]
+        cell = [f"{mask}: {value}::INTEGER" for mask, value in zip(masks, bit, strict=True)]
+        dose = [] if effects is None else [f"dose: {_number(place % 2 - effects[place // 2])}"]
+        cells.append(f"{{{', '.join(cell + dose)}}}")
+    per_unit, moments = [f"bit_or(cell.{mask}) AS {mask}" for mask in masks], ["count(*) AS units"]
+    if effects is not None:
+        per_unit.append("covar_pop(y, cell.dose) AS score")
+        moments += ["avg(score) AS score", "covar_pop(score, score) AS spread"]
+    if centre is not None:
+        per_unit.append("avg(y) AS y")
+        moments.append(f"avg(y - {_number(centre)}) AS y")
+    owner, number, by = "", "", ", ".join(masks)
     if panel.cluster is not None:
-        scores = (
-            "(SELECT sum(p) AS p, sum(q) AS q, max(started) AS started, min(low_code) AS low_code, "
-            "max(high_code) AS high_code, min(fewest) AS fewest, max(most) AS most FROM scores GROUP BY cluster)"
-        )
-    return f"""
-WITH effects (period, y_effect, d_effect) AS (VALUES
-    {values}
-),
-freed AS (
-    SELECT p.* EXCLUDE (y, d), p.d AS dose, p.d - e.d_effect AS d, p.y - e.y_effect AS y
-    FROM {_rows(panel)} JOIN effects AS e ON e.period = p.period
-),
-units AS (
-    SELECT {cluster}count(*) AS n, {code} AS code, sum(d) AS d, sum(y) AS y, sum(d * d) AS dd,
-        sum(d * y) AS dy, max(dose) AS started
-    FROM freed GROUP BY unit
-),
-scores AS (
-    SELECT * EXCLUDE (n, code, d, y, dd, dy), code AS low_code, code AS high_code, n AS fewest, n AS most,
-        dy - d * y / n AS p, dd - d * d / n AS q
-    FROM units
-)
-SELECT count(*) FILTER (started = 1) AS treated, count(*) FILTER (started = 0) AS control,
-    sum(p) AS p, sum(q) AS q, sum(p * p) AS pp, sum(p * q) AS pq, sum(q * q) AS qq,
-    min(low_code) AS low_code, max(high_code) AS high_code, min(fewest) AS fewest, max(most) AS most
-FROM {scores}"""
+        owner, number = "any_value(cluster) AS cluster, ", "dense_rank() OVER (ORDER BY cluster) AS cluster, "
+        by = f"cluster, {by}"
+    array = f"SET threads = 1; SET perfect_ht_threshold = {units.bit_length() + 1};" if units <= ARRAY_UNITS else ""
+    return f"""{array}
+WITH placed AS (SELECT p.*, [{", ".join(cells)}][{index}] AS cell FROM {_rows(panel)}{join}),
+units AS (SELECT {owner}{", ".join(per_unit)} FROM placed GROUP BY unit)
+SELECT {number}{", ".join(masks + moments)} FROM units GROUP BY {by} ORDER BY {by}"""
 
 
 def split_units(panel: PanelColumns) -> str:
@@ -166,7 +139,7 @@ WITH base AS (
 )
 SELECT p.period, b.treated, count(*) AS n, bit_xor(hash(p.unit)) AS code, max(b.n) AS twice,
     min(p.d) AS lowest, max(p.d) AS highest,
-    avg(p.y - b.level) AS difference, coalesce(var_samp(p.y - b.level), 0) AS variance
+    avg(p.y - b.level) AS difference, coalesce(covar_samp(p.y - b.level, p.y - b.level), 0) AS variance
 FROM {_rows(panel)} JOIN base AS b ON b.unit = p.unit
 GROUP BY p.period, b.treated ORDER BY p.period, b.treated"""
 
@@ -256,11 +229,9 @@ def _number(value: float) -> str:
     return f"{float(value)!r}::DOUBLE"
 
 
-def _slots(periods: Sequence[Any]) -> str:
-    """Each period with its bit in one of the masks."""
-    width = -(-len(periods) // MASK_BITS)
-    rows = []
-    for index, period in enumerate(periods):
-        bits = [f"{1 << index % MASK_BITS if k == index // MASK_BITS else 0}::BIGINT" for k in range(width)]
-        rows.append(f"({_value(period)}, {', '.join(bits)})")
-    return ",\n    ".join(rows)
+def _place(periods: Sequence[Any]) -> tuple[str, str]:
+    """SQL of where a row's period and treatment stand in a list of two per period, from 1, and the join that needs."""
+    if all(isinstance(period, int) and period == periods[0] + k for k, period in enumerate(periods)):
+        return f"2 * CAST(p.period AS BIGINT) + p.d + {1 - 2 * periods[0]}", ""
+    places = ", ".join(f"({_value(period)}, {k}::BIGINT)" for k, period in enumerate(periods))
+    return "2 * s.place + p.d + 1", f" JOIN (VALUES {places}) AS s (period, place) ON s.period = p.period"
