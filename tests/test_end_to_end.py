@@ -14,6 +14,7 @@ from causal_assets.home import Home
 from causal_assets.types import Role, Status, Verdict
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse
+from tests.designs.bonus import bonus_effects
 from tests.house import House, contents, data_versions, failed_checks, failures, live_in, told
 
 # One run serves all tests of this file, also when workers share them.
@@ -114,6 +115,28 @@ def test_the_intervals_of_the_planted_studies_contain_the_truth(ran: Ran, study:
     )
     assert len(found) >= 2
     assert not [row for row in found if not row["low"] <= row["truth"] <= row["high"]]
+
+
+# A row per customer, from the marts: what a study of interference needs that draws no events itself.
+BONUS_TABLE = """
+    SELECT a.unit_id, a.arm, h.value AS neighbourhood, coalesce(sum(d.value), 0) AS referrals_28d
+    FROM marts.assignments AS a
+    JOIN marts.unit_attributes AS h ON h.unit_id = a.unit_id AND h.source = a.source AND attribute = 'neighbourhood'
+    LEFT JOIN marts.unit_days AS d ON d.unit_id = a.unit_id AND d.source = a.source AND metric = 'referrals'
+     AND d.day >= a.assigned_at AND d.day < a.assigned_at + INTERVAL 28 DAY
+    WHERE program = 'referral_bonus' GROUP BY ALL ORDER BY ALL"""
+
+
+def test_a_two_stage_study_over_the_marts_finds_direct_and_spillover_effects(ran: Ran, tmp_path: Path) -> None:
+    rows = ran.rows(BONUS_TABLE)
+    found = bonus_effects(tmp_path, {name: [row[name] for row in rows] for name in rows[0]})
+    truth = {
+        row["estimand"]: row["value"]
+        for row in ran.rows("FROM marts.planted_truth WHERE study = 'referral_bonus' AND segment = 'all'")
+    }
+    assert len(rows) == 5_000
+    assert found.keys() == truth.keys()
+    assert not [name for name, e in found.items() if abs(e.value - truth[name]) > 3 * e.std_error]
 
 
 def coupon(

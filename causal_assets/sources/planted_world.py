@@ -17,6 +17,11 @@ What the naive answer is, and why it is wrong (10,000 customers, seed 2026, doll
 - retargeting_ads (randomised, ghost ads): exposed against unexposed customers of the ad arm: +46.5 (4.0), where the
   truth is +7.4 per served customer (CACE; ITT +4.8). Whom the ad server reaches depends on a hidden trait that also
   drives purchases; the ghost arm's would-have-served log shows the comparable customers.
+- referral_bonus (randomised in two stages, referrals instead of dollars): customers offered the bonus against everybody
+  else: +0.094 (0.011), where the truth is +0.118 against nobody offered it (total effect). Neighbours hear of the bonus
+  and refer more themselves: +0.043 each (spillover), which the comparison takes from the answer instead of adding it.
+  Half of the neighbourhoods got no offer at all, so that this can be seen: offering it to half of a neighbourhood
+  brings +0.081 per customer (overall effect).
 """
 
 import json
@@ -29,7 +34,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-FORMAT = 1  # raised when the same parameters would give other files, so that an old folder is built anew
+FORMAT = 2  # raised when the same parameters would give other files, so that an old folder is built anew
 MANIFEST = "_world.json"
 
 FIRST_DAY = date(2025, 12, 29)  # a Monday
@@ -41,6 +46,9 @@ ENROLMENT_DAYS = (56, 69)  # 2026-02-23 .. 2026-03-08: the home page enrols a cu
 WINBACK_DAY = 56  # 2026-02-23
 ADS_DAY = 63  # 2026-03-02
 ASSIGNMENT_WEEKS = (56, 63)  # the Mondays of the weeks in which customers are assigned
+BONUS_DAY = 63  # 2026-03-02
+BONUS_SATURATION = 0.5  # share of customers offered the bonus in half of the neighbourhoods; in the others nobody is
+NEIGHBOURHOODS = 60  # a multiple of 20, so that each lies within one region
 AD_AUDIENCE_DAYS = (42, 55)  # visitors of these days are retargeted: all before any program starts
 NEWSLETTER_DAYS = (7, 35, 63, 91)
 CUSTOMER_CHANGE_DAYS = (28, 56, 84)  # later, small deliveries of changed customers
@@ -50,6 +58,7 @@ WEEKDAY_ACTIVITY = (0.90, 0.90, 0.95, 1.00, 1.10, 1.20, 0.95)  # Monday first, m
 VISITS_PER_DAY = 0.087  # about 8.5 visits in 98 days, so that 100,000 customers make some 1.5 million events
 CONVERSION = 0.22  # purchases per visit
 UNSUBSCRIBES_PER_VISIT = 0.002
+REFERRALS_PER_VISIT = 0.04
 ROW_GROUP = 20_480  # rows of a stage that one thread takes at a time: small, so that few customers suffice for all
 USD_PER = {"USD": 1.00, "EUR": 1.10, "GBP": 1.25}  # the rates that staging uses; amounts are exact in both
 
@@ -92,7 +101,9 @@ class PlantedWorld:
     (the indirect part), ``home_unsubscribe_lift`` unsubscribes per baseline unsubscribe. The home page's lifts are
     multiplied by ``region_multipliers`` (order of ``REGIONS``) and ``week_multipliers`` (weeks 1-4 since
     assignment); ``spillover`` is the share of them that also reaches the generic arm. ``winback_lift`` and
-    ``ads_lift`` are purchases per baseline purchase of a mailed and of a served customer.
+    ``ads_lift`` are purchases per baseline purchase of a mailed and of a served customer. ``bonus_lift`` is referrals
+    per baseline referral of a customer who was offered the bonus, ``bonus_spillover_lift`` of everybody, offered or
+    not, where all neighbours are; where a share of them is, that share of it.
 
     Mess rates are shares of events (``restated``: of purchases; ``unattributed``: extra events of visitors without
     an identity per web event; ``bots``: bots per customer).
@@ -111,6 +122,8 @@ class PlantedWorld:
     spillover: float = 0.0
     winback_lift: float = 0.15
     ads_lift: float = 0.12
+    bonus_lift: float = 0.8
+    bonus_spillover_lift: float = 0.8
     late: float = 0.03
     skewed: float = 0.01
     restated: float = 0.02
@@ -122,8 +135,8 @@ class PlantedWorld:
     def __post_init__(self) -> None:
         _require("customers", self.customers, 100, 99_999_999)
         _require("seed", self.seed, 0, 2**31 - 1)
-        lifts = ("home_conversion_lift", "home_visit_lift", "home_unsubscribe_lift", "winback_lift", "ads_lift")
-        for name in (*lifts, "spillover"):
+        home_lifts = ("home_conversion_lift", "home_visit_lift", "home_unsubscribe_lift", "spillover")
+        for name in (*home_lifts, "winback_lift", "ads_lift", "bonus_lift", "bonus_spillover_lift"):
             _require(name, getattr(self, name), 0.0, 1.0)
         for name in ("late", "skewed", "restated", "duplicated", "malformed", "unattributed", "bots"):
             _require(name, getattr(self, name), 0.0, 0.3)
@@ -319,11 +332,13 @@ def _stages(world: PlantedWorld) -> Mapping[str, str]:
         ("base", "click", _draw("click", "0.15"), 1),
         ("base", "purchase", _draw("purchase", "conversion"), 5),
         ("base", "unsubscribe", _draw("unsubscribe", str(UNSUBSCRIBES_PER_VISIT)), 3),
+        ("base", "referral", _draw("referral", str(REFERRALS_PER_VISIT)), 7),
     )
     home_visit = _draw("home visit", f"{world.home_visit_lift} * boost")
     home_visit_purchase = f"CASE WHEN uniform('home visit purchase', c, day) < conversion THEN {home_visit} END"
     home_purchase = _draw("home purchase", f"conversion * {world.home_conversion_lift} * boost")
     home_unsubscribe = _draw("home unsubscribe", f"{UNSUBSCRIBES_PER_VISIT * world.home_unsubscribe_lift} * boost")
+    bonus_spillover = f"{REFERRALS_PER_VISIT * world.bonus_spillover_lift} * in_bonus"
     extra = (
         ("home_direct", "purchase", home_purchase, 9),
         ("home_direct", "unsubscribe", home_unsubscribe, 8),
@@ -331,6 +346,8 @@ def _stages(world: PlantedWorld) -> Mapping[str, str]:
         ("home_indirect", "purchase", home_visit_purchase, 45),
         ("winback", "purchase", _draw("winback", f"conversion * {world.winback_lift} * in_winback"), 13),
         ("ads", "purchase", _draw("ads", f"conversion * {world.ads_lift} * in_ads"), 17),
+        ("bonus_direct", "referral", _draw("bonus", f"{REFERRALS_PER_VISIT * world.bonus_lift} * in_bonus"), 11),
+        ("bonus_spillover", "referral", _draw("bonus spillover", bonus_spillover), 15),
     )
     return {
         "people": _people(world.customers),
@@ -351,6 +368,7 @@ def _people(customers: int) -> str:
                normal('value', c, 0) AS value,
                least(0.9, {VISITS_PER_DAY} * activity * exp(0.8 * value - 0.32)) AS visit_rate,
                least(0.6, {CONVERSION} * exp(0.25 * value)) AS conversion,
+               floor(uniform('region', c, 0) * {NEIGHBOURHOODS})::INT AS neighbourhood,
                uniform('app user', c, 0) < 0.35 AS uses_app,
                uniform('consent', c, 0) < 0.6 AS consent,
                pick(['18-29', '30-44', '45-59', '60+'], 'age', c, 0) AS age_band,
@@ -377,8 +395,17 @@ TREATMENTS = f"""
     ), bought AS (
         SELECT c, count(*) AS purchases, sum(usd)::DOUBLE AS revenue
         FROM base_events WHERE event = 'purchase' AND day < {WINBACK_DAY} GROUP BY c
+    ), saturations AS (
+        SELECT n AS neighbourhood, row_number() OVER (ORDER BY number('saturated', n, 0)) > {NEIGHBOURHOODS // 2}
+               AS saturated
+        FROM range({NEIGHBOURHOODS}) AS t(n)
+    ), offers AS ( -- chance decides on neighbourhoods first, then on customers: exactly half of each
+        SELECT c, CASE WHEN NOT saturated THEN 'control_area'
+                       WHEN cume_dist() OVER (PARTITION BY neighbourhood ORDER BY number('offered', c, 0))
+                            <= {BONUS_SATURATION} THEN 'bonus' ELSE 'neighbour' END AS bonus_arm
+        FROM people JOIN saturations USING (neighbourhood)
     )
-    SELECT c, region, home_at, date_diff('day', midnight(0), home_at) AS home_day,
+    SELECT c, region, bonus_arm, home_at, date_diff('day', midnight(0), home_at) AS home_day,
            CASE WHEN home_at IS NOT NULL
                 THEN pick(['generic', 'personalised'], 'home arm', c, 0) END AS home_arm,
            1 / (1 + exp(-(0.3 + winback_logit - 0.7 * ln(1 + coalesce(purchases, 0))
@@ -386,18 +413,19 @@ TREATMENTS = f"""
            uniform('mailed', c, 0) < propensity AS mailed,
            CASE WHEN in_audience THEN pick(['ad', 'ghost'], 'ad arm', c, 0) END AS ad_arm,
            coalesce(in_audience, false) AND uniform('served', c, 0) < 1 / (1 + exp(-0.4 - 0.9 * value)) AS served
-    FROM people LEFT JOIN visited USING (c) LEFT JOIN bought USING (c)"""
+    FROM people JOIN offers USING (c) LEFT JOIN visited USING (c) LEFT JOIN bought USING (c)"""
 
 
 def _open_visits(week_multipliers: tuple[float, ...]) -> str:
-    """The visits on which some program could act, with the home page's multiplier and two switches."""
+    """The visits on which some program could act, with the home page's multiplier and three switches."""
     week = f"CASE WHEN day - home_day BETWEEN 0 AND {WINDOW - 1} THEN 1 + (day - home_day) // 7 END"
     return f"""
         SELECT visits.*, coalesce(multiplier * {_list(week_multipliers)}[{week}], 0) AS boost,
                (day BETWEEN {WINBACK_DAY} AND {WINBACK_DAY + WINDOW - 1})::INT AS in_winback,
-               (served AND day BETWEEN {ADS_DAY} AND {ADS_DAY + WINDOW - 1})::INT AS in_ads
+               (served AND day BETWEEN {ADS_DAY} AND {ADS_DAY + WINDOW - 1})::INT AS in_ads,
+               (day BETWEEN {BONUS_DAY} AND {BONUS_DAY + WINDOW - 1})::INT AS in_bonus
         FROM visits JOIN people USING (c) JOIN treatments USING (c)
-        WHERE day >= {min(ENROLMENT_DAYS[0], WINBACK_DAY, ADS_DAY)}"""
+        WHERE day >= {min(ENROLMENT_DAYS[0], WINBACK_DAY, ADS_DAY, BONUS_DAY)}"""
 
 
 def _site_events(spillover: float) -> str:
@@ -408,6 +436,8 @@ def _site_events(spillover: float) -> str:
         UNION ALL
         SELECT {columns} FROM extra_events JOIN treatments USING (c)
         WHERE CASE rail WHEN 'winback' THEN mailed WHEN 'ads' THEN ad_arm = 'ad'
+                        WHEN 'bonus_direct' THEN bonus_arm = 'bonus'
+                        WHEN 'bonus_spillover' THEN bonus_arm <> 'control_area' AND draw < {BONUS_SATURATION}
                         ELSE draw < CASE home_arm WHEN 'personalised' THEN 1 ELSE {spillover} END END"""
 
 
@@ -585,17 +615,18 @@ AD_ROWS = _json_line(
     }
 )
 
+NEIGHBOURHOOD = "format('{}-{:02d}', region, neighbourhood) AS neighbourhood"
 CUSTOMERS = f"""
-    SELECT customer_id(c) AS customer_id, region, age_band, {_iso("signup_at")} AS signup_at,
+    SELECT customer_id(c) AS customer_id, region, {NEIGHBOURHOOD}, age_band, {_iso("signup_at")} AS signup_at,
            consent AS consent_marketing, {_iso("signup_at")} AS updated_at
     FROM people ORDER BY c"""
 
 
 def _changed_customers(day: int) -> str:
-    """About 2% of the customers with consent as of the week before ``day``; regions never change."""
+    """About 2% of the customers with consent as of the week before ``day``; regions and neighbourhoods never change."""
     tier = "pick(['bronze', 'silver', 'gold'], 'tier', c, 0)"
     return f"""
-        SELECT customer_id(c) AS customer_id, region, age_band, {_iso("signup_at")} AS signup_at,
+        SELECT customer_id(c) AS customer_id, region, {NEIGHBOURHOOD}, age_band, {_iso("signup_at")} AS signup_at,
                uniform('new consent', c, {day}) < 0.6 AS consent_marketing,
                {_iso(f"midnight({day}) - to_seconds(1 + floor(uniform('change time', c, {day}) * 604799)::BIGINT)")}
                AS updated_at{f", {tier} AS loyalty_tier" if day >= LOYALTY_DAY else ""}
@@ -623,6 +654,8 @@ def _assignments(day: int) -> str:
             SELECT 'winback_email', c, 'mailed', midnight({WINBACK_DAY}) FROM treatments WHERE mailed
             UNION ALL
             SELECT 'retargeting_ads', c, ad_arm, midnight({ADS_DAY}) FROM treatments
+            UNION ALL
+            SELECT 'referral_bonus', c, bonus_arm, midnight({BONUS_DAY}) FROM treatments
         ) WHERE arm IS NOT NULL AND date_diff('day', midnight({day}), assigned_at) BETWEEN 0 AND 6
         ORDER BY program, assigned_at, c"""
 
@@ -650,6 +683,8 @@ def _truth(spillover: float) -> str:
     ``ATE`` compares everybody treated with nobody treated; ``direct`` and ``indirect`` sum to it; ``spillover`` is
     what leaks to the generic arm, so that the two arms differ by ``ATE - spillover``. ``ATO`` weighs a customer by
     e (1 - e) with the true propensity e (Li, Morgan & Zaslavsky 2018), ``CACE`` counts those an ad would be served.
+    The bonus has the four effects of a two-stage experiment (Hudgens & Halloran 2008), means over all assignments that
+    its draw could have given, against areas where nobody is offered it.
     """
     purchase, home = "event = 'purchase'", "rail IN ('home_direct', 'home_indirect')"
     revenue, purchases = ("revenue_28d", "usd", purchase), ("purchases_28d", "1", purchase)
@@ -665,12 +700,24 @@ def _truth(spillover: float) -> str:
     ]
     mail = {estimand: [(*o, estimand, "rail = 'winback'") for o in (revenue, purchases)] for estimand in ("ATT", "ATO")}
     ads = {estimand: [(*revenue, estimand, "rail = 'ads'")] for estimand in ("ITT", "CACE")}
+    direct, leak = "rail = 'bonus_direct'", f"rail = 'bonus_spillover' AND draw < {BONUS_SATURATION}"
+    planned = f"CASE WHEN {direct} THEN {BONUS_SATURATION} ELSE 1 END"  # so many are offered it where it is on offer
+    bonus = [
+        ("referrals_28d", value, "event = 'referral'", f"{effect} at saturation {BONUS_SATURATION}", rails)
+        for effect, value, rails in (
+            ("direct effect", "1", direct),
+            ("spillover on the untreated", "1", leak),
+            ("total effect", "1", f"({direct} OR {leak})"),
+            ("overall effect", planned, f"({direct} OR {leak})"),
+        )
+    ]
     populations = (
         ("personalised_home_page", "(home_arm IS NOT NULL)::INT", page),
         ("winback_email", "mailed::INT", mail["ATT"]),
         ("winback_email", "propensity * (1 - propensity)", mail["ATO"]),
         ("retargeting_ads", "(ad_arm IS NOT NULL)::INT", ads["ITT"]),
         ("retargeting_ads", "served::INT", ads["CACE"]),
+        ("referral_bonus", "1", bonus),
     )
     return " UNION ALL ".join(_effects(*p) for p in populations) + " ORDER BY ALL"
 
@@ -679,11 +726,11 @@ def _effects(study: str, weight: str, measures: list[tuple[str, str, str, str, s
     """SQL of weighted means per customer; a measure is (outcome, value, events, estimand, rails)."""
     sums = ", ".join(
         f"round(coalesce(fsum(weight * {value}) FILTER ({events} AND {rails}), 0) / fsum(weight_once), 9)"
-        f' AS "{outcome} {estimand}"'
+        f' AS "{outcome}|{estimand}"'
         for outcome, value, events, estimand, rails in measures
     )
     return f"""
-        SELECT {_text(study)} AS study, split_part(measure, ' ', 1) AS outcome, split_part(measure, ' ', 2) AS estimand,
+        SELECT {_text(study)} AS study, split_part(measure, '|', 1) AS outcome, split_part(measure, '|', 2) AS estimand,
                segment, value
         FROM (UNPIVOT (
             WITH population AS (SELECT c, region, home_day, {weight} AS weight FROM treatments), stacked AS (

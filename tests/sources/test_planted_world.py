@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from causal_assets.sources.planted_world import PlantedWorld
+from tests.designs.bonus import bonus_effects
 
 NO_EFFECTS = {
     "home_conversion_lift": 0.0,
@@ -20,6 +22,8 @@ NO_EFFECTS = {
     "home_unsubscribe_lift": 0.0,
     "winback_lift": 0.0,
     "ads_lift": 0.0,
+    "bonus_lift": 0.0,
+    "bonus_spillover_lift": 0.0,
 }
 NO_MESS = dict.fromkeys(("late", "skewed", "restated", "duplicated", "malformed", "unattributed", "bots"), 0.0)
 WORLD = PlantedWorld(customers=3_000, seed=7)
@@ -57,7 +61,7 @@ class Landed:
 
     def _clean(self) -> None:
         """Known customers' events, each once, in its last version, on its true day, in dollars."""
-        names = "('impression', 'would_have_served', 'click', 'visit', 'purchase', 'refund', 'unsubscribe')"
+        names = "('impression', 'would_have_served', 'click', 'visit', 'purchase', 'refund', 'unsubscribe', 'referral')"
         self.db.execute(f"""
             CREATE TABLE events AS
             WITH logged AS (
@@ -94,6 +98,7 @@ class Landed:
         arms = {
             "personalised_home_page": "WHERE arm IS NOT NULL",
             "retargeting_ads": "WHERE arm IS NOT NULL",
+            "referral_bonus": "WHERE arm IS NOT NULL",
             "winback_email": "",
         }
         return f"""
@@ -107,8 +112,16 @@ class Landed:
                 WHERE event = '{event}' AND day >= start AND day < start + 28 GROUP BY customer_id
             )
             SELECT coalesce(arm IN ('personalised', 'ad', 'mailed'), false) AS treated, coalesce(y, 0) AS y,
-                   customer_id, region, start
+                   customer_id, region, arm, start
             FROM assigned LEFT JOIN outcomes USING (customer_id)"""
+
+    def bonus_table(self) -> dict[str, Any]:
+        """Columns of one row per customer: neighbourhood, arm and referrals."""
+        return self.db.execute(f"""
+            SELECT customer_id AS unit_id, neighbourhood, arm, y AS referrals_28d
+            FROM (SELECT DISTINCT customer_id, neighbourhood FROM customers)
+            JOIN ({self.units("referral_bonus", "referral", "count(*)")}) AS u USING (customer_id)
+            ORDER BY unit_id""").fetchnumpy()
 
     def difference(self, program: str, event: str = "purchase", value: str = "sum(usd)") -> tuple[float, float]:
         """Difference in means between the arms and its standard error."""
@@ -262,6 +275,50 @@ def test_differences_between_randomised_arms_lie_within_three_standard_errors_of
     ):
         difference, error = landed.difference(program, event, value)
         assert abs(difference - landed.truth(program, outcome, estimand)) < 3 * error, (program, outcome)
+
+
+@pytest.mark.parametrize("effects", [{}, NO_EFFECTS], ids=["planted", "placebo"])
+def test_a_two_stage_study_of_the_bonus_tells_its_direct_and_spillover_effects(
+    effects: dict[str, float], land: Callable[[PlantedWorld], Landed], tmp_path: Path
+):
+    pooled = dict.fromkeys(("direct", "spillover", "total", "overall"), (0.0, 0.0))
+    for seed in (7, 11, 12):
+        landed = land(replace(WORLD, seed=seed, **effects))
+        found = bonus_effects(tmp_path, landed.bonus_table())
+        assert len(found) == 4
+        for estimand, estimate in found.items():
+            truth, name = landed.truth("referral_bonus", "referrals_28d", estimand), estimand.split()[0]
+            assert abs(estimate.value - truth) < 3 * estimate.std_error, (seed, estimand)
+            pooled[name] = (pooled[name][0] + estimate.value, pooled[name][1] + estimate.std_error**2)
+    # Three worlds together tell each effect from none where there is one, and only there.
+    assert {name: value > 3 * math.sqrt(square) for name, (value, square) in pooled.items()} == dict.fromkeys(
+        pooled, not effects
+    )
+
+
+def test_the_bonus_reaches_half_of_each_neighbourhood_in_half_of_them_and_nobody_elsewhere(
+    landed: Landed, placebo: Landed
+):
+    arms = landed.db.execute("""
+        SELECT count(*) FILTER (arm = 'bonus'), count(*) FILTER (arm = 'neighbour'),
+               count(*) FILTER (arm = 'control_area')
+        FROM assignments JOIN (SELECT DISTINCT customer_id, neighbourhood FROM customers) USING (customer_id)
+        WHERE program = 'referral_bonus' GROUP BY neighbourhood""").fetchall()
+    saturated = [(offered, beside) for offered, beside, apart in arms if not apart]
+    assert (len(arms), len(saturated)) == (60, 30)
+    assert all(beside - offered in (0, 1) for offered, beside in saturated)
+    assert all((offered, beside) == (0, 0) for offered, beside, apart in arms if apart)
+
+    counts = [
+        dict(
+            w.db.execute(
+                f"SELECT arm, sum(y) FROM ({w.units('referral_bonus', 'referral', 'count(*)')}) GROUP BY arm"
+            ).fetchall()
+        )
+        for w in (landed, placebo)
+    ]
+    extra = {arm: counts[0][arm] - counts[1][arm] for arm in counts[0]}
+    assert extra["bonus"] > extra["neighbour"] > extra["control_area"] == 0
 
 
 def test_truth_of_the_placebo_world_is_zero(placebo: Landed):

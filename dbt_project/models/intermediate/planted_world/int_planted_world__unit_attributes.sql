@@ -1,5 +1,5 @@
 with versions as (
-    {% for attribute in ['region', 'age_band', 'consent_marketing', 'loyalty_tier'] %}
+    {% for attribute in ['region', 'neighbourhood', 'age_band', 'consent_marketing', 'loyalty_tier'] %}
     select
         customer_id,
         '{{ attribute }}' as attribute,

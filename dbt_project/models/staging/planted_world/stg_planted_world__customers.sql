@@ -5,6 +5,7 @@ with customer_versions as (
 select
     customer_id,
     region,
+    neighbourhood,
     age_band,
     -- a column that later files gained: the raw table keeps it in its JSON of columns outside the contract
     json_extract_string(_extra, '$.loyalty_tier') as loyalty_tier,
