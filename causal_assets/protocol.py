@@ -45,10 +45,15 @@ def _is_name(value: str) -> str:
 def _is_text(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError(f"YAML reads on, off, yes and no as {value}; put the name in quotes")
-    return f"{value:g}" if isinstance(value, int | float) else value
+    return f"{value:.15g}" if isinstance(value, int | float) else value  # as many digits as a double has
 
 
-def _is_day(value: str) -> str:
+def is_day(value: str) -> str:
+    """Return the day as it is.
+
+    Raises:
+        ValueError: it is not written YYYY-MM-DD.
+    """
     try:
         written = date.fromisoformat(value).isoformat()
     except ValueError:
@@ -59,7 +64,7 @@ def _is_day(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_is_name)]
-Day = Annotated[str, AfterValidator(_is_day)]
+Day = Annotated[str, AfterValidator(is_day)]
 Arm = Annotated[str, BeforeValidator(_is_text)]
 # YAML knows .nan and .inf: compared with either, every result would clear the rule or none.
 Finite = Annotated[float, Field(allow_inf_nan=False)]

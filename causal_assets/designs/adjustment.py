@@ -18,7 +18,7 @@ from causal_assets.protocol import Arms
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier
-from causal_assets.warehouse.queries.tables import is_arm, numbered
+from causal_assets.warehouse.queries.tables import is_arm, numbered, unknown
 from causal_assets.warehouse.results import Finding
 
 Floats = NDArray[np.float64]
@@ -79,7 +79,7 @@ class AdjustedStudy(DrawnStudy, TableStudy):
         arms = self.arms or ZERO_OR_ONE
         return (
             f"CASE WHEN {is_arm('treatment', arms.treatment)} THEN true "
-            f"WHEN {is_arm('treatment', arms.control)} OR {_unknown('treatment')} THEN false END"
+            f"WHEN {is_arm('treatment', arms.control)} OR {unknown('treatment')} THEN false END"
         )
 
     @property
@@ -96,7 +96,7 @@ class AdjustedStudy(DrawnStudy, TableStudy):
         table = f"(SELECT * FROM ({numbered(self._relation(warehouse, file))}) {self._filter(warehouse, file)})"
         for role in self.flags:
             column = identifier(self.roles[role])
-            fits = " OR ".join((is_arm(column, "0"), is_arm(column, "1"), _unknown(column)))
+            fits = " OR ".join((is_arm(column, "0"), is_arm(column, "1"), unknown(column)))
             other = warehouse.rows(
                 f"SELECT DISTINCT CAST({column} AS VARCHAR) AS given FROM {table} "
                 f"WHERE ({fits}) IS NOT TRUE ORDER BY 1 LIMIT 5"
@@ -228,7 +228,3 @@ class AdjustedStudy(DrawnStudy, TableStudy):
     def controls(self, findings: Sequence[Finding]) -> list[Estimate]:
         """Effects that are zero if the covariates are enough."""
         return [estimate for role, estimate in findings if role is Role.NEGATIVE_CONTROL]
-
-
-def _unknown(column: str) -> str:
-    return f"({column} IS NULL OR lower(CAST({column} AS VARCHAR)) = 'nan')"

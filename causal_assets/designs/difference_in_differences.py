@@ -20,6 +20,7 @@ from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse.engine import Warehouse, identifier
 from causal_assets.warehouse.queries import panels
+from causal_assets.warehouse.queries.tables import unknown
 from causal_assets.warehouse.results import Finding
 
 BY_TRENDS = Identification(
@@ -92,6 +93,25 @@ class DifferenceInDifferences(TableStudy):
     def roles(self) -> dict[str, str]:
         """Columns by role."""
         return self.columns.model_dump(exclude_none=True)
+
+    @property
+    def in_order(self) -> dict[str, list[str]]:
+        """Periods."""
+        return {"period": []}
+
+    def write_cohort(self, warehouse: Warehouse, study: str, file: str) -> None:
+        """As any study's cohort; every row says when its unit is first treated.
+
+        Raises:
+            dagster.Failure: names file, field, given and allowed.
+        """
+        if first := self.columns.first_treated:
+            rows = f"(SELECT * FROM {self._relation(warehouse, file)} {self._filter(warehouse, file)})"
+            if empty := warehouse.scalar(f"SELECT count(*) FROM {rows} WHERE {unknown(identifier(first))}"):
+                raise dg.Failure(
+                    f"{file}: columns.first_treated: {first!r} is empty in {empty} rows; a unit never treated has 0"
+                )
+        super().write_cohort(warehouse, study, file)
 
     @property
     def condition(self) -> str:

@@ -197,6 +197,10 @@ class Experiment(TableStudy):
                     f"{self.origin()}; it has {sorted(known)}"
                 )
         super().write_cohort(warehouse, study, file)
+        if self.columns.count and (
+            odd := warehouse.scalar(f"SELECT count(*) FROM {study}.cohort WHERE count < 0 OR count <> floor(count)")
+        ):
+            raise dg.Failure(f"{file}: columns.count: {self.columns.count!r} is no number of units in {odd} rows")
         counts = self.arm_counts(warehouse, study)
         if empty := [arm for arm, rows in counts.items() if not rows]:
             raise dg.Failure(f"{file}: no row of {self.origin()} is {empty[0]!r} (columns.arm: {self.columns.arm})")

@@ -72,6 +72,11 @@ class InterruptedTimeSeries(TableStudy):
         return {"unit_id": self.columns.time, "time": self.columns.time, **controls}
 
     @property
+    def in_order(self) -> dict[str, list[str]]:
+        """Times, and the first with the intervention."""
+        return {"time": [self.starts]}
+
+    @property
     def condition(self) -> str:
         """The time since the intervention."""
         return f"time >= {literal(self.starts)}"

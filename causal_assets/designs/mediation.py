@@ -128,12 +128,12 @@ class Mediation(TableStudy):
         from causal_assets.estimators.mediation import fit
 
         data = warehouse.arrays(
-            f"SELECT c.*, o.{identifier(outcome)} AS y, o.{identifier(self.mediator)} AS mediator "
+            f"SELECT c.*, o.{identifier(outcome)} AS y, o.{identifier(self.mediator)} AS _mediator "
             f"FROM {study}.cohort AS c JOIN {study}.outcomes AS o USING (_row) "
-            "WHERE y IS NOT NULL AND mediator IS NOT NULL ORDER BY _row"
+            "WHERE y IS NOT NULL AND _mediator IS NOT NULL ORDER BY _row"
         )
         rows: dict[str, NDArray[Any]] = {name: np.asarray(values) for name, values in data.items()}
-        mediator = rows.pop("mediator")  # what is left besides roles and outcome are covariates
+        mediator = rows.pop("_mediator")  # what is left besides roles and outcome are covariates
         return fit(
             rows["treated"].astype(int),
             mediator,

@@ -187,11 +187,16 @@ def read_two_by_two(warehouse: Warehouse, panel: PanelColumns, arm: str, *, outc
 
     Raises:
         ValueError: as ``did.two_by_two_kinds``.
-        Refusal: nobody is treated; or as ``did.two_by_two_kinds``.
+        Refusal: nobody is treated, not all of the group from one date to the end; or as ``did.two_by_two_kinds``.
     """
-    (first,) = warehouse.rows(first_treatment(panel))
+    (first,) = warehouse.rows(first_treatment(panel, arm))
     if first["adoption"] is None:
         raise Refusal(f"{panel.treatment}: nobody is treated in any period")
+    if first["parted"]:
+        raise Refusal(
+            f"{panel.treatment}: two_by_two needs units that are all treated from one date on, and to the end; use "
+            "staggered"
+        )
     kinds = warehouse.rows(two_by_two_kinds(replace(panel, treatment=arm), first["adoption"], first["centre"]))
     rows, size, total, upper = (
         np.array([k[n] for k in kinds], np.float64) for n in ("rows", "size", "total", "products")

@@ -87,6 +87,11 @@ class SequentialTrials(AdjustedStudy):
         return [*super().flags, *(["eligible"] if self.columns.eligible else [])]
 
     @property
+    def in_order(self) -> dict[str, list[str]]:
+        """Dates."""
+        return {"date": []}
+
+    @property
     def condition(self) -> str:
         """Rows that are not eligible, or of a unit treated on an earlier date, are in no trial."""
         out = ["CAST(eligible AS DOUBLE) = 0"] if self.columns.eligible else []

@@ -47,13 +47,14 @@ class SpilloverColumns(dg.Model, dg.Resolvable):
 class SpilloverExperiment(TableStudy):
     """Direct, spillover, total and overall effects of treating the share ``saturation`` instead of ``reference``.
 
-    ``effect`` is the one that the decision rests on; ``weigh`` says whether clusters or units count alike.
+    ``effect`` is the one that the decision rests on; of the overall effect, which is per unit of a cluster, treated or
+    not, ``cost_per_unit`` is that of one treated times the share. ``weigh`` says whether clusters or units count alike.
     """
 
     design: ClassVar[str] = "two-stage spillover experiment"
     identification: ClassVar[Identification] = TWO_STAGES
     randomised: ClassVar[bool] = True
-    checks: ClassVar[tuple[str, ...]] = TABLE_CHECKS
+    checks: ClassVar[tuple[str, ...]] = ("srm", *TABLE_CHECKS)
     cohort_fields: ClassVar[tuple[str, ...]] = ("arms",)
     estimate_fields: ClassVar[tuple[str, ...]] = ("saturation", "reference", "effect", "weigh")
 
@@ -84,6 +85,20 @@ class SpilloverExperiment(TableStudy):
     def arm_names(self) -> tuple[str, str]:
         """The two arms."""
         return self.arms.control, self.arms.treatment
+
+    def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """Whether as many are treated as their clusters' saturations say, where these leave both to chance."""
+        from causal_assets.diagnostics.srm import srm
+
+        (drawn,) = warehouse.rows(
+            "SELECT count(*) FILTER (treated) AS treated, count(*) AS units, avg(saturation) AS planned "
+            f"FROM {study}.cohort WHERE saturation > 0 AND saturation < 1"
+        )
+        if not drawn["units"]:
+            return []
+        counts = (drawn["units"] - drawn["treated"], drawn["treated"])
+        planned = (1 - drawn["planned"], drawn["planned"])
+        return [srm(*(dict(zip(self.arm_names, given, strict=True)) for given in (counts, planned)))]
 
     def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
         """All four effects on the primary outcome, the chosen one first; the chosen one on the other outcomes."""

@@ -90,6 +90,11 @@ class Switchback(TableStudy):
         return self.columns.model_dump(exclude_none=True)
 
     @property
+    def in_order(self) -> dict[str, list[str]]:
+        """Periods."""
+        return {"period": []}
+
+    @property
     def condition(self) -> str:
         """Periods of a third arm are left out."""
         treated, control = is_arm("arm", self.arms.treatment), is_arm("arm", self.arms.control)

@@ -1,5 +1,6 @@
 """A few treated units against weighted untreated ones, over a prepared panel: one row per unit and period."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -16,7 +17,7 @@ from causal_assets.estimators.predictors import fit_predictors
 from causal_assets.estimators.synthetic_control import Fit, Method, Panel, choose_ridge, fit, leave_one_out
 from causal_assets.estimators.synthetic_did import synthetic_did
 from causal_assets.memo.facts import Assumption, Identification
-from causal_assets.protocol import Finite
+from causal_assets.protocol import Arm, Finite, is_day
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
@@ -28,6 +29,7 @@ NO_WEIGHT = 1e-6
 # So many donors make a p of 5% possible by rank.
 ENOUGH_DONORS = 19
 Period = int | str
+ABOUT_A_DAY = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 ON_PREDICTORS = " matched on predictors,"
 BY_DONORS = Identification(
     words="Untreated {unit}s are weighted so that together they moved like the treated before it began. Had it not "
@@ -97,7 +99,7 @@ class SyntheticControl(TableStudy):
     )  # fmt: skip
 
     columns: PanelColumns
-    treated: Annotated[list[str], Field(min_length=1)]
+    treated: Annotated[list[Arm], Field(min_length=1)]  # units; a number is written as such
     start: Period
     estimator: Literal["synthetic_control", "synthetic_did", "difference_in_differences"] = "synthetic_control"
     demeaned: bool = False
@@ -108,6 +110,13 @@ class SyntheticControl(TableStudy):
     predictors: Annotated[list[Predictor], Field(default_factory=list)]
     importance: list[Finite] | None = None
     fit_over: Annotated[list[Period], Field(min_length=2, max_length=2)] | None = None
+
+    @model_validator(mode="after")
+    def _days_are_written_in_full(self) -> Self:
+        for text in self._texts:
+            if ABOUT_A_DAY.fullmatch(text):  # compared as text, 2026-7-1 is after 2026-10-01
+                is_day(text)
+        return self
 
     @model_validator(mode="after")
     def _fields_fit_together(self) -> Self:
@@ -187,6 +196,16 @@ class SyntheticControl(TableStudy):
     def roles(self) -> dict[str, str]:
         """Columns by role."""
         return self.columns.model_dump()
+
+    @property
+    def in_order(self) -> dict[str, list[str]]:
+        """Periods, and those of the protocol."""
+        return {"period": self._texts}
+
+    @property
+    def _texts(self) -> list[str]:
+        ends = [self.start, *(self.fit_over or []), *(end for p in self.predictors for end in (p.first, p.last))]
+        return [end for end in ends if isinstance(end, str)]
 
     @property
     def condition(self) -> str:

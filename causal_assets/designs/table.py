@@ -9,6 +9,7 @@ in between is refused instead of misaligned.
 """
 
 import os
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,7 +26,15 @@ from causal_assets.protocol import Day, Measure, Protocol
 from causal_assets.types import Diagnostic
 from causal_assets.warehouse.engine import UnfitQueryErrors, Warehouse, identifier, literal
 from causal_assets.warehouse.queries.filters import filter_columns, parse_expression, parse_filter
-from causal_assets.warehouse.queries.tables import all_of, content_of, is_known, numbered, reader
+from causal_assets.warehouse.queries.tables import (
+    all_of,
+    content_of,
+    is_known,
+    numbered,
+    reader,
+    shape,
+    sorts_by_time,
+)
 
 # A text of more values than this is a name, not a kind.
 MOST_LEVELS = 50
@@ -87,6 +96,16 @@ class TableStudy(TableProtocol, Study):
         leaks = sorted(before & after)
         if leaks:
             raise ValueError(f"outcomes: {leaks} also have another role; an outcome is read after everything else")
+        return self
+
+    @model_validator(mode="after")
+    def _covariates_are_none_of_its_own_columns(self) -> "TableStudy":
+        taken = {"y", *self._own}
+        if clash := sorted(name for name in self.covariates if name.lower() in taken):
+            raise ValueError(
+                f"covariates: {clash} would be mistaken for the study's own columns {sorted(taken)}; "
+                "copy them under other names by derived"
+            )
         return self
 
     def _parts(self, column: str) -> list[str]:
@@ -163,8 +182,10 @@ class TableStudy(TableProtocol, Study):
         roles = {"unit_id": "_row", **{role: identifier(column) for role, column in self.roles.items()}}
         chosen = ", ".join(f"{column} AS {role}" for role, column in roles.items())
         table = f"(SELECT * FROM ({numbered(relation)}) {where})"
-        members = f"(SELECT *, ({self.condition}) AS treated FROM (SELECT {chosen}, * FROM {table}))"
+        # The study's own columns come first: the table may have others of the same names.
+        members = f"(SELECT ({self.condition}) AS treated, * FROM (SELECT {chosen}, * FROM {table}))"
         try:
+            self._require_order(warehouse, file, table)
             each = is_known([*self.roles, *self.covariates], members, warehouse)
             in_an_arm = all_of(["treated IS NOT NULL", *(each[role] for role in self.roles)])
             gaps = "".join(f", count(*) FILTER (NOT ({each[n]})) AS {identifier(n)}" for n in self.covariates)
@@ -186,6 +207,7 @@ class TableStudy(TableProtocol, Study):
                     f"WHERE {in_an_arm} GROUP BY treated"
                 )
                 self._require_arms(connection, study, file)
+                self._require_variation(connection, study, file)
         except UnfitQueryErrors as error:
             raise dg.Failure(f"{file}: population or columns do not fit the table's types: {error}") from error
 
@@ -194,6 +216,33 @@ class TableStudy(TableProtocol, Study):
         for name, side in zip(self.arm_names, (False, True), strict=True):
             if not counts.get(side) and not self.one_sided:
                 raise dg.Failure(f"{file}: no row of {self.origin()} is {name!r} ({self.condition})")
+
+    def _require_variation(self, connection: Any, study: str, file: str) -> None:
+        columns = {d[0] for d in connection.execute(f"FROM {study}.cohort LIMIT 0").description} - self._own
+        for name in sorted(columns):
+            column = identifier(name)
+            (varies,) = connection.execute(f"SELECT min({column}) < max({column}) FROM {study}.cohort").fetchone()
+            if not varies:
+                raise dg.Failure(f"{file}: covariates: {name!r} is the same in all rows, and adjusts for nothing")
+
+    def _require_order(self, warehouse: Warehouse, file: str, table: str) -> None:
+        types = warehouse.columns(table)
+        for role, given in self.in_order.items():
+            name = self.roles[role]
+            if types[name] != "VARCHAR":
+                continue
+            found = [row["shape"] for row in warehouse.rows(f"SELECT DISTINCT {shape(name)} AS shape FROM {table}")]
+            shapes = sorted({one for one in found if one} | {re.sub("[0-9]", "9", value) for value in given})
+            if len(shapes) > 1 or not all(map(sorts_by_time, shapes)):
+                raise dg.Failure(
+                    f"{file}: columns.{role}: {name!r} holds time as text, written like {shapes[:3]} (9 is any digit), "
+                    "which does not sort by time; allowed are numbers, days, times, and text that is YYYY-MM-DD or so"
+                )
+
+    @property
+    def in_order(self) -> dict[str, list[str]]:
+        """Roles whose columns are ordered in time, and the times of the protocol that they are compared with."""
+        return {}
 
     def _as_numbers(self, warehouse: Warehouse, file: str, rows: str) -> list[str]:
         """SQL columns of the covariates as numbers; text becomes one column of 0 and 1 per value but its first."""
@@ -213,6 +262,8 @@ class TableStudy(TableProtocol, Study):
                 raise dg.Failure(
                     f"{file}: covariates.{name}: a text of more than {MOST_LEVELS} values; group them, or name a number"
                 )
+            if len(levels) == 1:
+                raise dg.Failure(f"{file}: covariates: {name!r} is the same in all rows, and adjusts for nothing")
             columns += [
                 f"CAST({identifier(name)} = {literal(level)} AS DOUBLE) AS {identifier(f'{name}={level}')}"
                 for level in levels[1:]

@@ -204,7 +204,7 @@ def test_names_and_values_are_quoted():
 
 
 @pytest.mark.parametrize("panel", [PANEL, CLUSTERED])
-@pytest.mark.parametrize(("kind", "lost"), [("block", 0), ("block", 300), ("staggered", 90)])
+@pytest.mark.parametrize(("kind", "lost"), [("block", 0), ("block", 300)])
 @pytest.mark.parametrize("shift", [0.0, 1e9])
 def test_the_two_by_two_from_kinds_of_clusters_equals_the_rows(write, panel, kind, lost, shift):
     y, d, unit, t = _rows(kind, lost)
@@ -239,6 +239,9 @@ def test_a_two_by_two_that_cannot_be_answered_is_refused_by_name(write):
     arm = (unit < 60).astype(int)
     with pytest.raises(Refusal, match="d: nobody is treated in any period"):
         read_two_by_two(write((y, 0 * d, unit, t), arm=arm), PANEL, "arm", outcome="y", level=0.95)
+    staggered = _rows("staggered")
+    with pytest.raises(Refusal, match="two_by_two needs units that are all treated from one date on"):
+        read_two_by_two(write(staggered, arm=arm), PANEL, "arm", outcome="y", level=0.95)
     with pytest.raises(ValueError, match="one of the four cells is empty"):
         read_two_by_two(write((y, arm * 1.0, unit, t), arm=arm), PANEL, "arm", outcome="y", level=0.95)
     with pytest.raises(Refusal, match="3 treated and 100 control clusters"):

@@ -169,9 +169,17 @@ SELECT treated, count(*) AS n, [{means}] AS means, [{pairs}] AS covariances
 FROM units GROUP BY treated ORDER BY treated"""
 
 
-def first_treatment(panel: PanelColumns) -> str:
-    """The first period with a treated row, ``adoption``, and the mean outcome, ``centre``. One scan."""
-    return f"SELECT min(p.period) FILTER (p.d = 1) AS adoption, avg(p.y) AS centre FROM {_rows(panel)}"
+def first_treatment(panel: PanelColumns, arm: str) -> str:
+    """The first treated period, ``adoption``; the mean outcome, ``centre``. One scan.
+
+    ``parted`` says whether a row of the treated group, the column ``arm``, is untreated from then on.
+    """
+    period, d, ever = (identifier(column) for column in (panel.period, panel.treatment, arm))
+    adoption = f"min({period}) FILTER ({d} = 1)"
+    return (
+        f"SELECT {adoption} AS adoption, coalesce(max({period}) FILTER ({ever} = 1 AND {d} = 0) >= {adoption}, false) "
+        f"AS parted, avg({identifier(panel.outcome)}) AS centre FROM {panel.table} AS p"
+    )
 
 
 def two_by_two_kinds(panel: PanelColumns, adoption: Any, centre: float) -> str:

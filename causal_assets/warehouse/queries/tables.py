@@ -1,5 +1,6 @@
 """One prepared table as a study reads it, as SQL text."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def is_known(columns: Sequence[str], relation: str, warehouse: Warehouse) -> dic
 def all_of(conditions: Iterable[str]) -> str:
     """SQL condition: every one of them holds."""
     return "(" + " AND ".join(["true", *conditions]) + ")"
+
+
+def unknown(column: str) -> str:
+    """SQL: whether the column's value is empty, or a number that is none."""
+    return f"({column} IS NULL OR lower(CAST({column} AS VARCHAR)) = 'nan')"
+
+
+def shape(column: str) -> str:
+    """SQL: how a text is written, with 9 for every digit."""
+    return f"regexp_replace({identifier(column)}, '[0-9]', '9', 'g')"
+
+
+def sorts_by_time(written: str) -> bool:
+    """Whether texts of this one shape sort as the times that they mean: one number, or the year first.
+
+    >>> [sorts_by_time(one) for one in ("9999-99-99", "W99", "99/99/9999", "99-99-99", "before")]
+    [True, True, False, False, False]
+    """
+    numbers = re.findall("9+", written)
+    return len(numbers) == 1 or (len(numbers) > 1 and len(numbers[0]) >= len("YYYY"))
 
 
 def is_arm(column: str, arm: str) -> str:
