@@ -195,7 +195,11 @@ def test_negative_exposures_and_calibration_count_systematic_error(tmp_path: Pat
 
 
 def test_a_difference_in_differences_brackets_the_answer_where_the_past_is_named(tmp_path: Path) -> None:
-    fields = FIELDS | {"columns": {"treatment": "app", "unit_id": "customer", "before": "before"}}
+    fields = FIELDS | {
+        "columns": {"treatment": "app", "unit_id": "customer", "before": "before"},
+        "derived": {"prior": "before"},
+        "covariates": ["prior", "visits"],
+    }
     told = find(tmp_path, AdjustedComparison, fields, table())
     assert "2x2 difference-in-differences" in told.alternatives()
     assert "bracket" in told.evidence
