@@ -10,9 +10,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from causal_assets.home import PROJECT, Home
 from causal_assets.ledger import Ledger
+from causal_assets.sources.contract import TableContract
 from causal_assets.warehouse.engine import Warehouse
 
 # When something happened, and at which commit, differs from run to run; what happened does not.
@@ -21,6 +23,16 @@ CLOCKS = ("_loaded_at", "loaded_at", "quarantined_at", "registered_at", "settled
 HASHED = ("stages", "ledger_head")
 # Failures are read from the result; a log of every event would bury them.
 QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+
+JOURNEY = PROJECT / "causal_assets" / "defs" / "warehouse" / "complete_journey" / "defs.yaml"
+# One household with one basket and one coupon: enough for every model to have a row.
+JOURNEY_ROW = {
+    "household_id": 1, "store_id": 1, "basket_id": 1, "product_id": 1, "quantity": 1, "sales_value": 5,
+    "retail_disc": 0, "coupon_disc": 1, "coupon_match_disc": 0, "week": 19,
+    "transaction_timestamp": "2017-05-09 16:00",
+    "campaign_id": 8, "campaign_type": "Type A", "start_date": "2017-05-08", "end_date": "2017-06-25", "coupon_upc": 1,
+    "redemption_date": "2017-05-09",
+}  # fmt: skip
 
 
 @contextmanager
@@ -118,3 +130,18 @@ def told(ledger: Ledger) -> list[tuple[str, str, str, dict[str, Any]]]:
         (e.kind.value, e.study, e.protocol, {name: said for name, said in e.payload.items() if name not in left_out})
         for e in ledger.entries()
     ]
+
+
+def deliver_journey(warehouse: Warehouse) -> None:
+    """Raw tables of the real data as their contracts declare them, one row each, so that dbt has something to read."""
+    declared = yaml.safe_load(JOURNEY.read_text(encoding="utf-8"))["attributes"]["tables"]
+    with warehouse.transaction() as connection:
+        connection.execute("CREATE SCHEMA IF NOT EXISTS raw")
+        for name, fields in declared.items():
+            contract = TableContract.resolve_from_dict(fields)
+            connection.execute(contract.create_table(f"raw.complete_journey__{name}"))
+            row: dict[str, Any] = {c: JOURNEY_ROW[c] for c in contract.columns if c in JOURNEY_ROW}
+            places = ", ".join("?" * len(row))
+            connection.execute(
+                f"INSERT INTO raw.complete_journey__{name} ({', '.join(row)}) VALUES ({places})", [*row.values()]
+            )

@@ -19,7 +19,7 @@ from causal_assets.home import PROJECT, Home
 from causal_assets.ledger import Ledger
 from causal_assets.tracking import database
 from causal_assets.warehouse.engine import Warehouse
-from tests.house import contents, live_in, told
+from tests.house import contents, deliver_journey, live_in, told
 
 ROUNDS = 4
 KILLS = 5  # in a row, each run starting on what the killed one left; then one run is left to complete
@@ -48,8 +48,6 @@ class Runner:
 
     def fresh(self) -> None:
         """An empty home with a little real data in its warehouse, and with a tracking database."""
-        from tests.killable import deliver_journey
-
         for path in self.home.root.iterdir():
             if path.name != "dagster":  # where the instance remembers its runs, the killed ones too
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -108,6 +108,11 @@ class PlantedWorld:
     Mess rates are shares of events (``restated``: of purchases; ``unattributed``: extra events of visitors without
     an identity per web event; ``bots``: bots per customer).
 
+    Faults break a study: ``lost_assignments`` is the share of the personalised arm that the assignment log misses,
+    ``crossed_assignments`` of enrolled customers that are logged in the other arm too, an hour later;
+    ``favoured_buyers`` is how far the draw of the page leans towards those who buy more (at 1 the keenest always get
+    it, the least keen never), ``hidden_interest`` the pull (in logits) of the hidden trait on the win-back selection.
+
     Raises:
         ValueError: a parameter outside its range; the message names it, what was given and what is allowed.
     """
@@ -131,6 +136,10 @@ class PlantedWorld:
     malformed: float = 0.004
     unattributed: float = 0.03
     bots: float = 0.001
+    lost_assignments: float = 0.0
+    crossed_assignments: float = 0.0
+    favoured_buyers: float = 0.0
+    hidden_interest: float = 0.0
 
     def __post_init__(self) -> None:
         _require("customers", self.customers, 100, 99_999_999)
@@ -140,6 +149,8 @@ class PlantedWorld:
             _require(name, getattr(self, name), 0.0, 1.0)
         for name in ("late", "skewed", "restated", "duplicated", "malformed", "unattributed", "bots"):
             _require(name, getattr(self, name), 0.0, 0.3)
+        for name in ("lost_assignments", "crossed_assignments", "favoured_buyers", "hidden_interest"):
+            _require(name, getattr(self, name), 0.0, 1.0)
         for name, length in (("region_multipliers", len(REGIONS)), ("week_multipliers", WINDOW // 7)):
             values = getattr(self, name)
             if len(values) != length:
@@ -267,7 +278,7 @@ def _build(world: PlantedWorld, folder: Path, connection: DuckDBPyConnection) ->
             work.execute(f"CREATE TEMP VIEW {stage} AS FROM read_parquet({file})")
         partitioned = "FORMAT parquet, PARTITION_BY (platform, week)"
         work.execute(f"COPY ({_deliveries(world)}) TO {_text(deliveries)} ({partitioned})")
-        for table, day, form, sql in (*_event_files(deliveries), *_other_files(world.spillover)):
+        for table, day, form, sql in (*_event_files(deliveries), *_other_files(world)):
             path = folder / table / f"{FIRST_DAY + timedelta(days=day)}.{form.suffix}"
             path.parent.mkdir(exist_ok=True)
             rows[table] += work.execute(f"COPY ({sql}) TO {_text(path)} ({form.options})").fetchall()[0][0]
@@ -298,17 +309,17 @@ def _event_files(deliveries: Path) -> Iterator[tuple[str, int, _Format, str]]:
             yield f"{platform}_events", 7 * week, form, _event_rows(platform, week, folder)
 
 
-def _other_files(spillover: float) -> Iterator[tuple[str, int, _Format, str]]:
+def _other_files(world: PlantedWorld) -> Iterator[tuple[str, int, _Format, str]]:
     """Table, day of delivery, format and ordered query of every other file."""
     yield "customers", 0, CSV, CUSTOMERS
     for day in CUSTOMER_CHANGE_DAYS:
         yield "customers", day, CSV, _changed_customers(day)
     yield "identities", 0, PARQUET, IDENTITIES
     for day in ASSIGNMENT_WEEKS:
-        yield "assignments", day, CSV, _assignments(day)
+        yield "assignments", day, CSV, _assignments(day, world)
     for day in range(0, DAYS, 7):
         yield "ad_spend", day, CSV, _ad_spend(day)
-    yield "truth", DAYS, PARQUET, _truth(spillover)
+    yield "truth", DAYS, PARQUET, _truth(world.spillover)
 
 
 def _regions(multipliers: tuple[float, ...]) -> str:
@@ -353,7 +364,7 @@ def _stages(world: PlantedWorld) -> Mapping[str, str]:
         "people": _people(world.customers),
         "visits": VISITS,
         "base_events": " UNION ALL ".join(_occurrences(*rail, source="visits") for rail in base),
-        "treatments": TREATMENTS,
+        "treatments": _treatments(world.favoured_buyers, world.hidden_interest),
         "open_visits": _open_visits(world.week_multipliers),
         "extra_events": " UNION ALL ".join(_occurrences(*rail, source="open_visits") for rail in extra),
         "site_events": _site_events(world.spillover),
@@ -385,35 +396,38 @@ VISITS = f"""
     FROM people, range({DAYS}) AS t(day)
     WHERE uniform('visit', c, day) < visit_rate * {_list(WEEKDAY_ACTIVITY)}[1 + day % 7]"""
 
-# One row per customer. The win-back looks for lapsed customers: its selection uses the 56 days before only, all of
-# it in the data. Whether an ad is served depends on the hidden trait, hence exposed and unexposed do not compare.
-TREATMENTS = f"""
-    WITH visited AS (
-        SELECT c, min(happened_at) FILTER (day BETWEEN {ENROLMENT_DAYS[0]} AND {ENROLMENT_DAYS[1]}) AS home_at,
-               bool_or(day BETWEEN {AD_AUDIENCE_DAYS[0]} AND {AD_AUDIENCE_DAYS[1]}) AS in_audience
-        FROM visits GROUP BY c
-    ), bought AS (
-        SELECT c, count(*) AS purchases, sum(usd)::DOUBLE AS revenue
-        FROM base_events WHERE event = 'purchase' AND day < {WINBACK_DAY} GROUP BY c
-    ), saturations AS (
-        SELECT n AS neighbourhood, row_number() OVER (ORDER BY number('saturated', n, 0)) > {NEIGHBOURHOODS // 2}
-               AS saturated
-        FROM range({NEIGHBOURHOODS}) AS t(n)
-    ), offers AS ( -- chance decides on neighbourhoods first, then on customers: exactly half of each
-        SELECT c, CASE WHEN NOT saturated THEN 'control_area'
-                       WHEN cume_dist() OVER (PARTITION BY neighbourhood ORDER BY number('offered', c, 0))
-                            <= {BONUS_SATURATION} THEN 'bonus' ELSE 'neighbour' END AS bonus_arm
-        FROM people JOIN saturations USING (neighbourhood)
-    )
-    SELECT c, region, bonus_arm, home_at, date_diff('day', midnight(0), home_at) AS home_day,
-           CASE WHEN home_at IS NOT NULL
-                THEN pick(['generic', 'personalised'], 'home arm', c, 0) END AS home_arm,
-           1 / (1 + exp(-(0.3 + winback_logit - 0.7 * ln(1 + coalesce(purchases, 0))
-                          - 0.15 * ln(1 + coalesce(revenue, 0))))) AS propensity,
-           uniform('mailed', c, 0) < propensity AS mailed,
-           CASE WHEN in_audience THEN pick(['ad', 'ghost'], 'ad arm', c, 0) END AS ad_arm,
-           coalesce(in_audience, false) AND uniform('served', c, 0) < 1 / (1 + exp(-0.4 - 0.9 * value)) AS served
-    FROM people JOIN offers USING (c) LEFT JOIN visited USING (c) LEFT JOIN bought USING (c)"""
+def _treatments(favoured_buyers: float, hidden_interest: float) -> str:
+    """One row per customer. The win-back looks for lapsed customers: its selection uses the 56 days before only, all of
+    it in the data. Whether an ad is served depends on the hidden trait, hence exposed and unexposed do not compare."""
+    keenness = "cume_dist() OVER (PARTITION BY home_at IS NULL ORDER BY value)" if favoured_buyers else "0.5"
+    return f"""
+        WITH visited AS (
+            SELECT c, min(happened_at) FILTER (day BETWEEN {ENROLMENT_DAYS[0]} AND {ENROLMENT_DAYS[1]}) AS home_at,
+                   bool_or(day BETWEEN {AD_AUDIENCE_DAYS[0]} AND {AD_AUDIENCE_DAYS[1]}) AS in_audience
+            FROM visits GROUP BY c
+        ), bought AS (
+            SELECT c, count(*) AS purchases, sum(usd)::DOUBLE AS revenue
+            FROM base_events WHERE event = 'purchase' AND day < {WINBACK_DAY} GROUP BY c
+        ), saturations AS (
+            SELECT n AS neighbourhood, row_number() OVER (ORDER BY number('saturated', n, 0)) > {NEIGHBOURHOODS // 2}
+                   AS saturated
+            FROM range({NEIGHBOURHOODS}) AS t(n)
+        ), offers AS ( -- chance decides on neighbourhoods first, then on customers: exactly half of each
+            SELECT c, CASE WHEN NOT saturated THEN 'control_area'
+                           WHEN cume_dist() OVER (PARTITION BY neighbourhood ORDER BY number('offered', c, 0))
+                                <= {BONUS_SATURATION} THEN 'bonus' ELSE 'neighbour' END AS bonus_arm
+            FROM people JOIN saturations USING (neighbourhood)
+        )
+        SELECT c, region, bonus_arm, home_at, date_diff('day', midnight(0), home_at) AS home_day,
+               CASE WHEN home_at IS NOT NULL
+                    THEN CASE WHEN uniform('home arm', c, 0) < 0.5 + {favoured_buyers} * (0.5 - {keenness})
+                             THEN 'generic' ELSE 'personalised' END END AS home_arm,
+               1 / (1 + exp(-(0.3 + winback_logit - 0.7 * ln(1 + coalesce(purchases, 0))
+                              - 0.15 * ln(1 + coalesce(revenue, 0)) + {hidden_interest} * value))) AS propensity,
+               uniform('mailed', c, 0) < propensity AS mailed,
+               CASE WHEN in_audience THEN pick(['ad', 'ghost'], 'ad arm', c, 0) END AS ad_arm,
+               coalesce(in_audience, false) AND uniform('served', c, 0) < 1 / (1 + exp(-0.4 - 0.9 * value)) AS served
+        FROM people JOIN offers USING (c) LEFT JOIN visited USING (c) LEFT JOIN bought USING (c)"""
 
 
 def _open_visits(week_multipliers: tuple[float, ...]) -> str:
@@ -644,12 +658,17 @@ IDENTITIES = """
     ) ORDER BY platform, c, platform_id"""
 
 
-def _assignments(day: int) -> str:
+def _assignments(day: int, world: PlantedWorld) -> str:
+    other = "CASE home_arm WHEN 'generic' THEN 'personalised' ELSE 'generic' END"
     return f"""
         SELECT program, customer_id(c) AS customer_id, arm, {_iso("assigned_at")} AS assigned_at,
                {_iso("assigned_at + INTERVAL 1 MINUTE")} AS received_at
         FROM (
             SELECT 'personalised_home_page' AS program, c, home_arm AS arm, home_at AS assigned_at FROM treatments
+            WHERE home_arm = 'generic' OR uniform('lost assignment', c, 0) >= {world.lost_assignments}
+            UNION ALL
+            SELECT 'personalised_home_page', c, {other}, home_at + INTERVAL 1 HOUR FROM treatments
+            WHERE home_at IS NOT NULL AND uniform('crossed assignment', c, 0) < {world.crossed_assignments}
             UNION ALL
             SELECT 'winback_email', c, 'mailed', midnight({WINBACK_DAY}) FROM treatments WHERE mailed
             UNION ALL
