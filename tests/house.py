@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -45,6 +47,18 @@ def live_in(root: Path) -> Iterator[Path]:
         patch.setenv("CAUSAL_WAREHOUSE", str(Home(root).warehouse))
         patch.setenv("DAGSTER_HOME", str(root / "dagster"))
         yield root
+
+
+@contextmanager
+def parsed_once(folder: Path) -> Iterator[None]:
+    """Parse dbt's project for the home lived in, so that no run in it parses again; in another home it would."""
+    project = PROJECT / "dbt_project"
+    folders = {"target-path": folder, "log-path": folder, "project-dir": project, "profiles-dir": project}
+    options = [part for name, path in folders.items() for part in (f"--{name}", str(path))]
+    subprocess.run([Path(sys.executable).with_name("dbt"), "parse", *options], check=True, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DBT_PARTIAL_PARSE_FILE_PATH", str(folder / "partial_parse.msgpack"))
+        yield
 
 
 @dataclass(frozen=True)
@@ -145,3 +159,10 @@ def deliver_journey(warehouse: Warehouse) -> None:
             connection.execute(
                 f"INSERT INTO raw.complete_journey__{name} ({', '.join(row)}) VALUES ({places})", [*row.values()]
             )
+
+
+def planted_keys(job: dg.JobDefinition, *studies: str) -> list[dg.AssetKey]:
+    """What of a job needs no real data but a row of each of its tables, with these studies only."""
+    keys = job.asset_layer.executable_asset_keys
+    others = {key.path[0] for key in keys if key.path[-1] == "registration"} - set(studies)
+    return [key for key in keys if key.path[0] not in others and not key.path[-1].startswith("complete_journey")]

@@ -15,23 +15,22 @@ import scipy.stats  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 
 from causal_assets.definitions import defs
+from tests.house import planted_keys
 
 CUSTOMERS = 1_000  # the smallest world there is
 DEFINITIONS = defs()
 gc.freeze()  # what every run is forked with stays: no run need walk through it
 
 
-def small_job(home: Path) -> None:
-    """Run the main job without the real data; the process becomes the leader of a group that can be killed as one."""
+def small_job(home: Path, study: str) -> None:
+    """Run the main job with one study of the planted world; the process leads a group that can be killed as one."""
     os.setsid()
     (home / "started").touch()
     job = DEFINITIONS.resolve_job_def("main")
-    real = ("complete_journey", "coupon_mailing_may")
-    keys = [key for key in job.asset_layer.executable_asset_keys if not key.path[-1].startswith(real)]
-    keys = [key for key in keys if key.path[0] not in real]
+    keys = planted_keys(job, study)
     config = {
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         "ops": {"landing__planted_world": {"config": {"customers": CUSTOMERS}}},
     }
-    with dg.DagsterInstance.get() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         job.execute_in_process(run_config=config, instance=instance, asset_selection=keys)

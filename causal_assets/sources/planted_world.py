@@ -396,6 +396,7 @@ VISITS = f"""
     FROM people, range({DAYS}) AS t(day)
     WHERE uniform('visit', c, day) < visit_rate * {_list(WEEKDAY_ACTIVITY)}[1 + day % 7]"""
 
+
 def _treatments(favoured_buyers: float, hidden_interest: float) -> str:
     """One row per customer. The win-back looks for lapsed customers: its selection uses the 56 days before only, all of
     it in the data. Whether an ad is served depends on the hidden trait, hence exposed and unexposed do not compare."""
