@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from causal_assets.decision import grade
+from causal_assets.designs.study import Study
 from causal_assets.designs.table import TableStudy
 from causal_assets.types import Estimate, Registration, Standing, Status
 from causal_assets.warehouse import results
@@ -85,11 +86,11 @@ class Found:
 def found(case: Case, fields: Mapping[str, Any], sets: int, tables: Callable[[], Columns]) -> list[Found]:
     """Run ``sets`` studies of the case's design, each on a table of its own: cohort, outcomes, estimates, evidence."""
     study = case.design.resolve_from_dict({**COMMON, **case.fields, **fields, "table": "given.rows"})
-    return [_of_table(study, _registered(study), tables()) for _ in range(sets)]
+    return [_of_table(study, registered(study), tables()) for _ in range(sets)]
 
 
-def _registered(study: TableStudy) -> Registration:
-    """Before its outcomes, and never changed since."""
+def registered(study: Study) -> Registration:
+    """The registration of a study, before its outcomes, and never changed since."""
     return Registration(
         version=1,
         protocol=study.protocol_hash,
