@@ -103,6 +103,13 @@ def test_a_clear_effect_that_does_not_pay_says_so(shipped):
     )
 
 
+def test_a_paying_effect_that_is_held_says_whether_the_rule_or_the_grade_held_it(shipped):
+    held = decided(shipped, Verdict.HOLD)
+    assert sentences.headline(held).endswith(", but the study’s rule is not met.")
+    weak = replace(held, decision=replace(held.decision, grade="C"))
+    assert sentences.headline(weak).endswith(", but evidence of grade C is not enough to act on.")
+
+
 def test_the_answer_is_in_business_units(shipped):
     text = seen(render(shipped))
     assert "raised revenue in 28 days by $1.84 per customer (95% interval +$1.12 to +$2.56, p < 0.001)" in text
