@@ -87,11 +87,15 @@ def run(case: str, home: Home) -> str | None:
 
 
 def found(findings: list[tuple[Role, Estimate]], wanted: dict[str, str]) -> Estimate:
-    """The one estimate that has the attributes wanted: of its role, or of the fields of an estimate."""
+    """The one estimate that has the attributes wanted: of its role, or of the fields of an estimate.
+
+    What the specification curve tries is found by its role only.
+    """
     fits = [
         estimate
         for role, estimate in findings
-        if all((role.value if name == "role" else getattr(estimate, name)) == value for name, value in wanted.items())
+        if (role is not Role.SPECIFICATION or "role" in wanted)
+        and all((role.value if name == "role" else getattr(estimate, name)) == value for name, value in wanted.items())
     ]
     if len(fits) != 1:
         have = "; ".join(f"{role}/{e.outcome}/{e.estimand}/{e.method}" for role, e in findings)
