@@ -21,6 +21,7 @@ from benchmarks.calibration import FAULTY_SETS, Case, Fault, Found, found
 from causal_assets.types import Status
 
 TABLE = Path(__file__).parents[2] / "docs" / "calibration.md"
+HEALTHY, EACH, BROKEN = "Healthy studies", "Each check in healthy studies", "Broken studies"
 SEED = 20_261_128
 WORKERS = 2
 # A bar is missed only where chance explains it in fewer than one of a thousand.
@@ -43,16 +44,16 @@ class Healthy:
     by_check: Mapping[str, tuple[float, float]]
     faults: tuple[str, ...]
 
-    def rows(self) -> tuple[str, list[str]]:
-        """The study's line, and a line for each check."""
+    def rows(self) -> dict[str, list[str]]:
+        """By table, the study's line and a line for each check."""
         said = "; ".join(self.faults) or "passes"
         shares = f"{_share(self.fail, self.sets)} | {_share(self.review, self.sets)}"
-        whole = f"| {self.case} | {self.sets} | {shares} | {said} |"
+        whole = f"| {self.case} | {self.sets} | {shares} | {said} | {datetime.now(UTC):%Y-%m-%d} |"
         each = [
             f"| {self.case} | {name} | {_share(fail, self.sets)} | {_share(review, self.sets)} |"
             for name, (fail, review) in sorted(self.by_check.items())
         ]
-        return whole, each
+        return {HEALTHY: [whole], EACH: each}
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Broken:
     others: str  # the other check that fires most often at the largest strength
     faults: tuple[str, ...]
 
-    def row(self) -> str:
+    def rows(self) -> dict[str, list[str]]:
         """The fault's line."""
         curve = " | ".join(
             f"{bias:.1f}: {100 * flagged:.0f} ({100 * failed:.0f})"
@@ -77,10 +78,11 @@ class Broken:
         curve += " |" * (len(calibration.STRENGTHS) - len(self.bias))
         said = "; ".join(self.faults) or ("passes" if self.fault.seen_by else "not to be seen")
         name = f"{self.fault.name}{'*' * (self.fault.seen_at > 2)}"
-        return (
+        line = (
             f"| {self.case} | {name} | {', '.join(self.fault.seen_by) or 'nothing can'} | {curve} "
-            f"| {self.grades} | {self.others} | {said} |"
+            f"| {self.grades} | {self.others} | {said} | {datetime.now(UTC):%Y-%m-%d} |"
         )
+        return {BROKEN: [line]}
 
 
 def families() -> list[str]:
@@ -165,34 +167,32 @@ def broken(family: str, index: int, which: int) -> Broken:
     )  # fmt: skip
 
 
-def page(well: Sequence[Healthy], ill: Sequence[Broken]) -> str:
-    """The whole of ``docs/calibration.md``."""
+def page(rows: Mapping[str, Sequence[str]]) -> str:
+    """The whole of ``docs/calibration.md``, from the rows of its three tables."""
     strengths = [f"bias {strength:g}" for strength in calibration.STRENGTHS]
-    studies, checks = zip(*(one.rows() for one in well), strict=True)
     return "\n".join([
         "# Calibration of the checks",
         "",
-        f"Written by `make calibrate` on {datetime.now(UTC):%Y-%m-%d}, seed {SEED}. Every row is of whole studies, run "
-        "from a table to their evidence. Numbers are percent; in brackets, in the first two tables, the Monte-Carlo "
-        "error.",
+        f"Written by `make calibrate`, seed {SEED}. Every row is of whole studies, run from a table to their evidence. "
+        "Numbers are percent; in brackets, in the first two tables, the Monte-Carlo error.",
         "",
-        "## Healthy studies",
+        f"## {HEALTHY}",
         "",
         f"At most {100 * STUDY_FAIL:g}% of healthy studies may have a FAIL and {100 * STUDY_REVIEW:g}% anything but "
         f"PASS; for any one check it is {100 * CHECK_FAIL:g}% and {100 * CHECK_REVIEW:g}%. A bar is missed where a "
         "binomial test rejects it at 0.1%.",
         "",
-        "| case | studies | any FAIL | any REVIEW or FAIL | verdict |",
-        "|---|---|---|---|---|",
-        *studies,
+        "| case | studies | any FAIL | any REVIEW or FAIL | verdict | run on |",
+        "|---|---|---|---|---|---|",
+        *rows[HEALTHY],
         "",
-        "## Each check in healthy studies",
+        f"## {EACH}",
         "",
         "| case | check | FAIL | REVIEW or FAIL |",
         "|---|---|---|---|",
-        *(line for lines in checks for line in lines),
+        *rows[EACH],
         "",
-        "## Broken studies",
+        f"## {BROKEN}",
         "",
         f"Each fault at sizes that bias the estimate by half, one, two and four of its standard errors, {FAULTY_SETS} "
         "studies each. A cell holds the bias measured, then the share of studies in which one of the named checks is "
@@ -201,28 +201,46 @@ def page(well: Sequence[Healthy], ill: Sequence[Broken]) -> str:
         "seldom alarms can see two. Faults that are no bias have one size. Grades, and the other check that fires "
         "most, are those at the largest size.",
         "",
-        f"| case | fault | seen by | {' | '.join(strengths)} | grades | also fires | verdict |",
-        "|---|---|---|" + "---|" * len(strengths) + "---|---|---|",
-        *(one.row() for one in ill),
+        f"| case | fault | seen by | {' | '.join(strengths)} | grades | also fires | verdict | run on |",
+        "|---|---|---|" + "---|" * len(strengths) + "---|---|---|---|",
+        *rows[BROKEN],
         "",
     ])  # fmt: skip
 
 
+def written() -> dict[str, list[str]]:
+    """The rows of each table as it is."""
+    rows: dict[str, list[str]] = {HEALTHY: [], EACH: [], BROKEN: []}
+    if TABLE.exists():
+        for section in TABLE.read_text(encoding="utf-8").split("\n## ")[1:]:
+            title, *lines = section.splitlines()
+            rows[title] = [line for line in lines if line.startswith("| ") and not line.startswith("| case |")]
+    return rows
+
+
 def main() -> None:
-    """Run the families named, or all, and write the tables of all."""
-    chosen = sys.argv[1:] or families()
-    began = time.perf_counter()
-    every = [(family, index, case) for family in chosen for index, case in enumerate(cases(family))]
+    """Run the families named, or all, one after another; the tables hold each as soon as it is done."""
+    missed: list[str] = []
     with ProcessPoolExecutor(WORKERS) as pool:
-        well = [pool.submit(healthy, family, index) for family, index, _ in every]
-        ill = [pool.submit(broken, f, i, which) for f, i, case in every for which in range(len(case.faults))]
-        results = [one.result() for one in well], [one.result() for one in ill]
-    text = page(*results)
-    print(f"{text}{time.perf_counter() - began:.0f} s")
-    if chosen == families():
-        TABLE.write_text(text, encoding="utf-8")
-    if faulty := [f"{one.case}: {'; '.join(one.faults)}" for side in results for one in side if one.faults]:
-        sys.exit("\n".join([f"{len(faulty)} rows miss a bar:", *faulty]))
+        for family in sys.argv[1:] or families():
+            began = time.perf_counter()
+            every = list(enumerate(cases(family)))
+            well = [pool.submit(healthy, family, index) for index, _ in every]
+            ill = [pool.submit(broken, family, i, which) for i, case in every for which in range(len(case.faults))]
+            found: list[Healthy | Broken] = [one.result() for one in (*well, *ill)]
+            new: dict[str, list[str]] = {HEALTHY: [], EACH: [], BROKEN: []}
+            for one in found:
+                for title, lines in one.rows().items():
+                    new[title] += lines
+            names = {case.name for _, case in every}
+            for title, lines in written().items():
+                new[title] += [line for line in lines if line.split(" | ")[0].removeprefix("| ") not in names]
+                new[title].sort(key=lambda line: line.split(" | ")[0])
+            TABLE.write_text(page(new), encoding="utf-8")
+            print(f"{family}: {time.perf_counter() - began:.0f} s", flush=True)
+            missed += [f"{one.case}: {'; '.join(one.faults)}" for one in found if one.faults]
+    if missed:
+        sys.exit("\n".join([f"{len(missed)} rows miss a bar:", *missed]))
 
 
 if __name__ == "__main__":

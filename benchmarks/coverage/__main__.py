@@ -3,6 +3,7 @@
 import pkgutil
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +26,9 @@ WORKERS = 2
 class Result:
     """What one cell showed."""
 
-    cell: Cell
+    family: str
+    name: str
+    band: tuple[float, float]
     coverage: float
     kept: int
     refused: float
@@ -36,13 +39,13 @@ class Result:
 
     def row(self) -> str:
         """The cell as a line of the table."""
-        low, high = self.cell.band
+        low, high = self.band
         error = sqrt(self.coverage * (1 - self.coverage) / max(self.kept, 1))
         ratio = "" if self.se_ratio is None else f"{self.se_ratio:.3f}"
         return (
-            f"| {self.cell.family} | {self.cell.name} | {self.kept} | {100 * self.coverage:.1f} ({100 * error:.1f}) "
+            f"| {self.family} | {self.name} | {self.kept} | {100 * self.coverage:.1f} ({100 * error:.1f}) "
             f"| {100 * low:.0f}-{100 * high:.0f} | {self.bias:+.3f} | {ratio} | {100 * self.refused:.1f} "
-            f"| {'; '.join(self.faults) or 'passes'} |"
+            f"| {'; '.join(self.faults) or 'passes'} | {datetime.now(UTC):%Y-%m-%d} |"
         )
 
 
@@ -83,38 +86,50 @@ def judged(family: str, index: int) -> Result:
         faults.append("dishonest error")
     if refused > MOST_REFUSED:
         faults.append("refuses healthy data")
-    return Result(cell, hits / kept, kept, refused, bias, ratio, time.perf_counter() - began, tuple(faults))
+    seconds = time.perf_counter() - began
+    return Result(cell.family, cell.name, cell.band, hits / kept, kept, refused, bias, ratio, seconds, tuple(faults))
 
 
-def page(results: list[Result]) -> str:
+def page(rows: Sequence[str]) -> str:
     """The whole of ``docs/coverage.md``."""
     head = [
         "# Coverage",
         "",
-        f"Written by `make coverage` on {datetime.now(UTC):%Y-%m-%d}, seed {SEED}. Intervals at 95%. In brackets the "
-        "Monte-Carlo error. A cell passes unless a binomial test rejects its band at 0.1%, its bias exceeds 0.1 "
-        "empirical standard deviations (by more than three Monte-Carlo errors), its mean reported error is outside "
-        "0.93-1.07 empirical standard deviations, or more than 5% of healthy data sets are refused; coverage counts "
-        "what was not refused. An empty cell is a bar that does not apply to the method.",
+        f"Written by `make coverage`, seed {SEED}. Intervals at 95%. In brackets the Monte-Carlo error. A cell passes "
+        "unless a binomial test rejects its band at 0.1%, its bias exceeds 0.1 empirical standard deviations (by more "
+        "than three Monte-Carlo errors), its mean reported error is outside 0.93-1.07 empirical standard deviations, "
+        "or more than 5% of healthy data sets are refused; coverage counts what was not refused. An empty cell is a "
+        "bar that does not apply to the method.",
         "",
-        "| family | cell | data sets | coverage % | promised | bias / SD | error / SD | refused % | verdict |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| family | cell | data sets | coverage % | promised | bias / SD | error / SD | refused % | verdict | run on |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *(result.row() for result in results), ""])
+    return "\n".join([*head, *rows, ""])
+
+
+def others(families_run: set[str]) -> list[str]:
+    """Rows of the table as it is that belong to no family just run."""
+    if not TABLE.exists():
+        return []
+    rows = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][1:]
+    return [row for row in rows if row.split(" | ")[0].removeprefix("| ") not in families_run]
 
 
 def main() -> None:
-    """Run the families named, or all, and write the table of all."""
-    chosen = sys.argv[1:] or families()
-    work = [(family, index) for family in chosen for index in range(len(cells(family)))]
+    """Run the families named, or all, one after another; the table holds each as soon as it is done."""
+    faulty: list[str] = []
     with ProcessPoolExecutor(WORKERS) as pool:
-        results = list(pool.map(judged, *zip(*work, strict=True)))
-    for result in results:
-        print(f"{result.row()} {result.seconds:.0f} s")
-    if chosen == families():
-        TABLE.write_text(page(results), encoding="utf-8")
-    if faulty := [f"{r.cell.family}/{r.cell.name}" for r in results if r.faults]:
-        sys.exit(f"{len(faulty)} of {len(results)} cells fail: {', '.join(faulty)}")
+        for family in sys.argv[1:] or families():
+            indices = range(len(cells(family)))
+            results = []
+            for result in pool.map(judged, [family] * len(indices), indices):
+                print(f"{result.row()} {result.seconds:.0f} s", flush=True)
+                results.append(result)
+            rows = [*others({result.family for result in results}), *(result.row() for result in results)]
+            TABLE.write_text(page(sorted(rows, key=lambda row: row.split(" | ")[0])), encoding="utf-8")
+            faulty += [f"{one.family}/{one.name}" for one in results if one.faults]
+    if faulty:
+        sys.exit(f"{len(faulty)} cells fail: {', '.join(faulty)}")
 
 
 if __name__ == "__main__":
