@@ -18,7 +18,7 @@ from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, literal
 from causal_assets.warehouse.queries.cohorts import randomised_units
 from causal_assets.warehouse.queries.moments import arm_moments
-from causal_assets.warehouse.queries.windows import BEFORE, Window, window_sums
+from causal_assets.warehouse.queries.windows import BEFORE, EVER, EXPOSED_BEFORE, Window, window_sums
 from causal_assets.warehouse.results import Finding
 
 # Welch's test of a long tail is a large-sample one: with fewer units in an arm it may cry wolf.
@@ -28,7 +28,9 @@ BY_CHANCE = Identification(
     words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. Before the "
     "study the two groups therefore differ by chance only, and what differs afterwards is what being assigned caused.",
     assumptions=(
-        assigned_by_chance("srm", "srm_sequential", "several_arms", "placebo_period", "balance"),
+        assigned_by_chance(
+            "srm", "srm_sequential", "several_arms", "exposure_before_assignment", "placebo_period", "balance"
+        ),
         recorded_alike("data_loss", sensitivity=("loss_bound",)),
         NO_INTERFERENCE,
     ),
@@ -44,17 +46,18 @@ class RandomizedExperiment(EventStudy):
     identification: ClassVar[Identification] = BY_CHANCE
     randomised: ClassVar[bool] = True
     checks: ClassVar[tuple[str, ...]] = (
-        "srm", "srm_sequential", "several_arms", "placebo_period", "balance", "skew", "outlier_influence",
-        *SHARED_CHECKS,
+        "srm", "srm_sequential", "several_arms", "exposure_before_assignment", "placebo_period", "balance", "skew",
+        "outlier_influence", *SHARED_CHECKS,
     )  # fmt: skip
     cohort_fields: ClassVar[tuple[str, ...]] = (
-        "source", "program", "arms", "population", "covariates", "enrolled_from", "enrolled_to",
+        "source", "program", "arms", "population", "covariates", "enrolled_from", "enrolled_to", "exposure",
     )  # fmt: skip
 
     outcome_grain: ClassVar[str] = "one row per arm: counts, means and covariances"
 
     enrolled_from: Day
     enrolled_to: Day
+    exposure: str | None = None  # a metric that counts how often a unit met the treatment
     estimand: Literal["ATE"] = "ATE"  # ty: ignore[incompatible-mutable-override]: narrower, and never assigned
 
     @model_validator(mode="after")
@@ -130,8 +133,9 @@ class RandomizedExperiment(EventStudy):
         return findings
 
     def cohort_diagnostics(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
-        """Sample ratio in all and by day, units in several arms, pre-period balance."""
+        """Sample ratio in all and by day, units in several arms, exposure before, pre-period balance."""
         from causal_assets.diagnostics.balance import randomized_balance
+        from causal_assets.diagnostics.exposure_before_assignment import exposure_before_assignment
         from causal_assets.diagnostics.several_arms import several_arms
         from causal_assets.diagnostics.srm import srm
         from causal_assets.diagnostics.srm_sequential import srm_sequential
@@ -151,6 +155,9 @@ class RandomizedExperiment(EventStudy):
             several_arms(several, sum(counts.values())),
             *self._placebo_period(warehouse, study),
         ]
+        if self.exposure is not None:
+            early = warehouse.scalar(f"SELECT count(*) FROM {study}.cohort WHERE {EXPOSED_BEFORE} > 0")
+            found.append(exposure_before_assignment(early, sum(counts.values())))
         if self.covariates:
             arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
             differences = {name: before for name, before, _ in self.balance(warehouse, study)}
@@ -158,8 +165,13 @@ class RandomizedExperiment(EventStudy):
         return found
 
     def extra_windows(self) -> list[Window]:
-        """The primary metric just before, where nothing can have been caused yet."""
-        return [Window(BEFORE, self.primary.metric, -self.primary.days, 0)]
+        """The primary metric just before, where nothing can have been caused yet, and exposures, if they are logged."""
+        before = Window(BEFORE, self.primary.metric, -self.primary.days, 0)
+        return [before] if self.exposure is None else [before, Window(EXPOSED_BEFORE, self.exposure, -EVER, 0)]
+
+    def metrics_used(self) -> dict[str, str]:
+        """Those of every study of events, and the one that counts exposures."""
+        return super().metrics_used() | ({} if self.exposure is None else {"exposure": self.exposure})
 
     def _placebo_period(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
         """The study's own comparison before assignment, unadjusted; none where nobody did anything."""

@@ -120,3 +120,23 @@ def test_missing_outcomes_are_bounded_by_their_stated_range(tmp_path: Path) -> N
     assert "no range" in find(tmp_path, Experiment, fields, columns).evidence["loss_bound"].message
     ranged = find(tmp_path, Experiment, fields | {"missing": {"lowest": -5.0, "highest": 5.0}}, columns)
     assert ranged.evidence["loss_bound"].status is Status.REVIEW
+
+
+def test_units_that_met_the_treatment_before_their_assignment_fail_where_exposure_is_logged(
+    warehouse: Warehouse,
+) -> None:
+    trial_shop().write(warehouse)
+    assert "exposure_before_assignment" not in checked(warehouse)
+    execute(
+        warehouse,
+        "INSERT INTO marts.unit_days SELECT source, unit_id, assigned_at::DATE, 'views', 1, 1 FROM marts.assignments",
+    )
+    assert checked(warehouse, exposure="views")["exposure_before_assignment"].status is Status.PASS
+    execute(
+        warehouse,
+        "INSERT INTO marts.unit_days SELECT source, unit_id, assigned_at::DATE - 1, 'views', 1, 1 "
+        "FROM marts.assignments WHERE arm = 'new' LIMIT 20",
+    )
+    found = checked(warehouse, exposure="views")["exposure_before_assignment"]
+    assert found.status is Status.FAIL
+    assert "20 of 1,000 units" in found.message

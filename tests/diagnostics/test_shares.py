@@ -4,6 +4,7 @@ import pytest
 
 from causal_assets.diagnostics.co_intervention import co_intervention
 from causal_assets.diagnostics.data_loss import data_loss
+from causal_assets.diagnostics.exposure_before_assignment import exposure_before_assignment
 from causal_assets.diagnostics.maturity import maturity
 from causal_assets.diagnostics.several_arms import several_arms
 from causal_assets.types import Status
@@ -12,6 +13,11 @@ from causal_assets.types import Status
 @pytest.mark.parametrize(("units", "status"), [(0, Status.PASS), (1, Status.REVIEW), (6, Status.FAIL)])
 def test_any_unit_in_two_arms_is_looked_at_and_half_a_percent_fails(units, status):
     assert several_arms(units, 1_000).status is status
+
+
+@pytest.mark.parametrize(("units", "status"), [(0, Status.PASS), (1, Status.REVIEW), (6, Status.FAIL)])
+def test_any_unit_exposed_before_its_assignment_is_looked_at_and_half_a_percent_fails(units, status):
+    assert exposure_before_assignment(units, 1_000).status is status
 
 
 @pytest.mark.parametrize(("lost", "status"), [(10, Status.PASS), (50, Status.REVIEW), (101, Status.FAIL)])

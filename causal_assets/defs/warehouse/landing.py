@@ -1,5 +1,7 @@
 """The demo's own landing files: a world whose true effects are known."""
 
+from dataclasses import replace
+
 import dagster as dg
 from pydantic import Field
 
@@ -29,7 +31,7 @@ def planted_world(config: PlantedWorldConfig) -> dg.MaterializeResult:
     folder = Home.current().landing / "planted_world"
     if unknown := sorted(config.faults.keys() - set(FAULTS)):
         raise dg.Failure(f"landing/planted_world: faults: got {unknown}, allowed: {', '.join(FAULTS)}")
-    world = PlantedWorld(customers=config.customers, seed=config.seed, **config.faults)
+    world = replace(PlantedWorld(customers=config.customers, seed=config.seed), **config.faults)
     with scratch() as connection:
         rows = world.write(folder, connection)
     faults = "".join(f"-{name}={size:g}" for name, size in sorted(config.faults.items()))

@@ -8,6 +8,8 @@ from causal_assets.warehouse.engine import identifier, literal
 
 # The column of a primary outcome over a window of the same length that ends with assignment.
 BEFORE = "primary_before"
+# The column of exposures before assignment.
+EXPOSED_BEFORE = "exposed_before"
 # Far enough to reach the first day of any data; a window without a start means all days before its end.
 EVER = 36_500
 
