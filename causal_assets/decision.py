@@ -4,15 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from causal_assets.protocol import Measure, Rule
-from causal_assets.types import Decision, Diagnostic, Estimate, Standing, Status, Verdict
+from causal_assets.types import ACTS_FROM, Decision, Diagnostic, Estimate, Standing, Status, Verdict
 
 GRADES = "ABCD"
 # The best grade a design can reach: chance assigned the arms, or it did not.
 RANDOMISED_BEST, OBSERVATIONAL_BEST = "A", "B"
 # A protocol fitted to outcomes already seen has none of the error rates that its intervals state.
 EXPLORATORY_BEST = "C"
-# Acting needs chance or evidence without a single REVIEW, and a protocol that did not know the answer.
-ACTS_FROM = "B"
 
 
 @dataclass(frozen=True)

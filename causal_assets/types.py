@@ -159,6 +159,10 @@ class Registration:
     deviations: tuple[Deviation, ...]
 
 
+# Acting needs chance or evidence without a single REVIEW, and a protocol that did not know the answer.
+ACTS_FROM = "B"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """What the study's rule says given estimate and evidence, and why; and why the evidence has its grade."""
@@ -168,6 +172,11 @@ class Decision:
     reasons: tuple[str, ...] = field(default=())
     days_left: int = 0
     grade_reasons: tuple[str, ...] = field(default=())
+
+    @property
+    def lacks_evidence(self) -> bool:
+        """Whether its grade is too low to act on, whatever the estimate."""
+        return self.grade > ACTS_FROM
 
     @property
     def allows_action(self) -> bool:

@@ -4,7 +4,6 @@ import json
 from math import isfinite
 from typing import Any, NamedTuple
 
-from causal_assets.decision import ACTS_FROM
 from causal_assets.memo import words
 from causal_assets.memo.facts import Assumption, MemoFacts, Reading
 from causal_assets.types import Deviation, Estimate, Role, Standing, Status, Verdict
@@ -97,7 +96,7 @@ def _but(facts: MemoFacts) -> str:
         return ""
     _, low, high = facts.profit
     if low > 0:
-        if facts.decision.grade > ACTS_FROM:
+        if facts.decision.lacks_evidence:
             return f", but evidence of grade {facts.decision.grade} is not enough to act on"
         return ", but the study\u2019s rule is not met"
     ends = words.interval(low, high, words.shower(money=True, sign=True))

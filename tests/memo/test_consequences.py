@@ -87,7 +87,8 @@ def test_an_assumption_is_shown_with_what_was_found_of_it(shipped, unidentified)
     assert "What one customer was given does not change the outcome of another. Cannot be checked from data:" in text
     srm = replace(shipped.diagnostics[0], name="srm", status=Status.FAIL)
     text = seen(render(replace(shipped, diagnostics=(srm, replace(srm, name="balance", status=Status.PASS)))))
-    assert "Checked: FAIL (srm), PASS (balance), not run (srm sequential, several arms, placebo period)." in text
+    unrun = "srm sequential, several arms, exposure before assignment, placebo period"
+    assert f"Checked: FAIL (srm), PASS (balance), not run ({unrun})." in text
     text = seen(render(unidentified))
     assert "Sensitivity, bracket: FAIL. Sign not identified" in text
     assert "Sensitivity, e value: not run." in text
