@@ -24,7 +24,7 @@ STAGES = ("registration", "cohort", "outcomes", "estimate", "evidence", "decisio
 MANY = 200
 CEILING_SECONDS = 60  # of the processor, three times what it takes: enough to see that no study costs all others
 
-# Loads everything in an interpreter of its own, cut off from the network, and prints our warnings and the processor's seconds.
+# Loads everything in an interpreter of its own, cut off from the network; prints our warnings and processor seconds.
 FRESH = """
 import json, socket, time, warnings
 
