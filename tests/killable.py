@@ -32,5 +32,5 @@ def small_job(home: Path, study: str) -> None:
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         "ops": {"landing__planted_world": {"config": {"customers": CUSTOMERS}}},
     }
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.get() as instance:
         job.execute_in_process(run_config=config, instance=instance, asset_selection=keys)

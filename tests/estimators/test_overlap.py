@@ -16,7 +16,7 @@ from causal_assets.types import Status
 from tests.estimators.confounded import STEPS, step_truths, step_world
 
 SEEDS = 400
-N = 2_500
+N = 5_000
 OUTCOMES = ("linear", "null", "curved")
 LOGIT = np.array([0.8, 0.6, 0.0])
 INTERCEPT = -0.7

@@ -34,7 +34,7 @@ def planted_world(config: PlantedWorldConfig) -> dg.MaterializeResult:
     world = replace(PlantedWorld(customers=config.customers, seed=config.seed), **config.faults)
     with scratch() as connection:
         rows = world.write(folder, connection)
-    faults = "".join(f"-{name}={size:g}" for name, size in sorted(config.faults.items()))
+    faults = "".join(f"-{name}={size}" for name, size in sorted(config.faults.items()))
     version = dg.DataVersion(f"{config.customers}-{config.seed}{faults}")
     return dg.MaterializeResult(
         data_version=version,
