@@ -1,0 +1,154 @@
+"""A frozen answer to "who responds": effects with intervals, segments and a treatment for any unit with its features."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.multiplicity import step_down
+from causal_assets.targeting.allocation import Rule, allocate
+from causal_assets.targeting.calibration import BestLinearPrediction, best_linear_prediction
+from causal_assets.targeting.choice import Budget, Choice, choose
+from causal_assets.targeting.features import Features
+from causal_assets.targeting.learners import DEFAULT
+from causal_assets.targeting.nuisances import Arms, Sample, potential_scores
+
+# What a unit's rows serve for; a unit is in one fold for good.
+LEARN, SELECT, TEST, POLICY = range(4)
+FOLDS = ("learn", "select", "test", "policy")
+# One-sided error of the claim that somebody responds more.
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Treatments:
+    """The treatments besides the control: names, cost per treated unit in money, and most units of each (inf: any)."""
+
+    names: tuple[str, ...]
+    cost: tuple[float, ...]
+    capacity: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a campaign to as many units as the cohort has may spend, and how many it may contact; None is no limit."""
+
+    budget: float | None = None
+    contacts: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scored:
+    """Rows as the model sees them: ``raw`` and calibrated ``effect`` with ``low`` and ``high`` (n, K), ``expected``
+    outcome by arm (n, K + 1), ``propensity`` likewise, and the treatment ``chosen`` (n,)."""
+
+    raw: Floats
+    effect: Floats
+    low: Floats
+    high: Floats
+    expected: Floats
+    propensity: Floats
+    chosen: Arms
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UpliftModel:
+    """The winner of a search, calibrated on the test fold, and the rule that its effects are acted on by.
+
+    ``lines`` are the mean effects of units by their prediction, one per treatment; where nobody in particular was shown
+    to respond more (``responds`` is False) the line is flat. ``cut`` parts units of low expected outcome without
+    treatment from those of high. All of it was fixed before any unit of the policy fold was looked at.
+    """
+
+    features: Features
+    treatments: Treatments
+    choice: Choice
+    lines: tuple[BestLinearPrediction, ...]
+    tested: tuple[BestLinearPrediction, ...]
+    responds: tuple[bool, ...]
+    rule: Rule
+    cut: float
+    level: float
+
+    def score(self, columns: Mapping[str, Any]) -> Scored:
+        """Score units by their features; see ``Features.matrix`` for what it refuses."""
+        return self.score_matrix(self.features.matrix(columns))
+
+    def score_matrix(self, x: Floats) -> Scored:
+        """Score rows (n, p) of the features' matrix.
+
+        ``low`` and ``high`` hold the mean effect of units with the same prediction, at ``level``.
+        """
+        raw = self.choice.effects(x)
+        effect, low, high = calibrated(self.lines, raw, self.level)
+        expected, propensity = self.choice.nuisances.at(x)
+        chosen = self.rule.treat(effect, self.treatments.cost)
+        return Scored(
+            raw=raw, effect=effect, low=low, high=high, expected=expected, propensity=propensity, chosen=chosen
+        )
+
+
+def calibrated(lines: Sequence[BestLinearPrediction], raw: Floats, level: float) -> tuple[Floats, Floats, Floats]:
+    """Mean effects (n, K) of units predicted ``raw`` (n, K), and the ends of their intervals."""
+    found = [line.effect(column) for line, column in zip(lines, raw.T, strict=True)]
+    effect, error = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+    half = NormalDist().inv_cdf((1 + level) / 2) * error
+    return effect, effect - half, effect + half
+
+
+def fit(
+    sample: Sample,
+    fold: NDArray[np.intp],
+    features: Features,
+    treatments: Treatments,
+    *,
+    value: float,
+    limits: Limits,
+    randomised: bool,
+    candidates: Sequence[str] = DEFAULT,
+    budget: Budget | None = None,
+    level: float = 0.95,
+    seed: int,
+) -> UpliftModel:
+    """Search on the folds LEARN and SELECT, test and calibrate the winner on TEST, fix the rule; POLICY is not read.
+
+    A treatment's effect is let vary where its slope on the test fold is above zero at one-sided 5%, corrected for the
+    number of treatments (Holm). ``value`` is money per unit of outcome.
+
+    Raises:
+        ValueError: a fold or an arm with too few rows; see ``choose`` and ``best_linear_prediction``.
+    """
+    searched, test = np.isin(fold, (LEARN, SELECT)), fold == TEST
+    choice = choose(
+        sample.where(searched), fold[searched] == SELECT, randomised=randomised, candidates=candidates, budget=budget,
+        seed=seed,
+    )  # fmt: skip
+    own = sample.where(test)
+    potential = potential_scores(own, *choice.nuisances.at(own.x))
+    psi, raw = potential[:, 1:] - potential[:, :1], choice.effects(own.x)
+    cluster = own.unit if len(np.unique(own.unit)) < len(own.unit) else None
+    tested = [best_linear_prediction(psi[:, k], raw[:, k], cluster=cluster, level=level) for k in range(psi.shape[1])]
+    flat = [best_linear_prediction(column, np.zeros(len(column)), cluster=cluster, level=level) for column in psi.T]
+    p = np.array([1.0 if line.slope is None else line.slope.p_value for line in tested])
+    responds = step_down(p) < ALPHA
+    lines = tuple(line if shown else same for line, same, shown in zip(tested, flat, responds, strict=True))
+    before = fold != POLICY
+    effect, *_ = calibrated(lines, choice.effects(sample.x[before]), level)
+    share = before.mean()
+    rule = allocate(
+        effect,
+        treatments.cost,
+        value=value,
+        budget=None if limits.budget is None else limits.budget * share,
+        capacity=[most * share for most in treatments.capacity],
+        contacts=None if limits.contacts is None else limits.contacts * share,
+    ).rule
+    expected, _ = choice.nuisances.at(sample.x[before])
+    return UpliftModel(
+        features=features, treatments=treatments, choice=choice, lines=lines, tested=tuple(tested),
+        responds=tuple(map(bool, responds)), rule=rule, cut=float(np.median(expected[:, 0])), level=level,
+    )  # fmt: skip
