@@ -357,7 +357,8 @@ class Experiment(TableStudy):
         beside = [*posteriors[:1], *beside]
         assigned, observed = self._rows_by_arm(data)
         if self.missing and observed[:2] != assigned[:2]:
-            beside += data.bounds(assigned, self.missing.lowest, self.missing.highest, self.level)
+            cluster = self.columns.cluster is not None
+            beside += data.bounds(assigned, self.missing.lowest, self.missing.highest, self.level, cluster=cluster)
         return [*findings, *((Role.ALTERNATIVE, estimate) for estimate in beside)]
 
     def _by_part(self, data: Compared, place: int) -> dict[str, Estimate]:
