@@ -101,8 +101,8 @@ def at_look(look: Estimate, fractions: Sequence[float], *, spending: Spending) -
     clusters, each one whole, where the look counts clusters), this look's last; all alpha is spent only at 1.
 
     A boundary is crossed where the t test behind the look is as improbable as the normal boundary: with few units, or
-    clusters, the normal one alone would reject far too often (two looks at 5 and 10 equal clusters an arm: 8% to 9%,
-    so 5.6%; of very unequal size 10% to 13%, so 5% to 7%).
+    clusters, the normal one alone would reject far too often (two looks at 5 and 10 equal clusters an arm: 7% to 9%,
+    so 5%; at clusters of very unequal size 10% to 13%, so 5% to 7%).
 
     Sources: Jennison & Turnbull (1989), Interim analyses: the repeated confidence interval approach, JRSS B 51(3);
     Pocock (1977), Biometrika 64(2), on nominal significance levels where the variance is unknown.
