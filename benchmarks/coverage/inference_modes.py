@@ -1,18 +1,20 @@
 """Coverage of the ways to infer from a randomised experiment: sequential, group sequential, replayed, Bayesian ..."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from benchmarks.coverage import Cell, Draws, Floats
 from causal_assets.estimators.bayes import Beta, normal_posterior, proportions_posterior
-from causal_assets.estimators.group_sequential import Spending, boundaries
+from causal_assets.estimators.cluster_randomized import Clusters, difference_of_cluster_randomized
+from causal_assets.estimators.group_sequential import Spending, at_look, boundaries
 from causal_assets.estimators.interaction import two_experiments
 from causal_assets.estimators.moments import Moments
 from causal_assets.estimators.randomization import randomization_test
 from causal_assets.estimators.randomized import difference_in_means
-from causal_assets.estimators.sequential import critical_value
+from causal_assets.estimators.sequential import confidence_sequence, critical_value
 from causal_assets.estimators.switchback import block_means, switchback, switchback_test
 from causal_assets.types import Estimate
 
@@ -66,9 +68,39 @@ def _sequence(outcomes: Outcomes, rng: np.random.Generator, sets: int) -> Draws:
     return _ever(*_looks(outcomes, rng, sets, LOOKS), critical_value(n, planned_n=int(n[-1]), level=0.95))
 
 
+def _half_way(spending: Spending, look: Estimate, number: int) -> Estimate:
+    return at_look(look, [0.5, 1.0][:number], spending=spending)
+
+
 def _group(outcomes: Outcomes, spending: Spending, rng: np.random.Generator, sets: int) -> Draws:
     fractions = np.arange(1, 6) / 5
     return _ever(*_looks(outcomes, rng, sets, 5), boundaries(fractions.tolist(), alpha=0.05, spending=spending))
+
+
+def _stores(rng: np.random.Generator, effect: float, clusters: int) -> list[Clusters]:
+    """Both arms' stores, of about 20 customers each but of very unequal size, with a tenth of the variance between."""
+    arms = []
+    for shift in (0.0, effect):
+        size = 1 + rng.poisson(rng.gamma(1.5, 20 / 1.5, clusters)).astype(np.float64)
+        between, within = rng.normal(size=(2, clusters)) * np.sqrt([[0.1], [0.9]])
+        arms.append(Clusters(size, size * (shift + between) + np.sqrt(size) * within))
+    return arms
+
+
+def _stores_looked_at(
+    conclude: Callable[[Estimate, int], Estimate], batch: int, looks: int, rng: np.random.Generator, sets: int
+) -> Draws:
+    """Each look with ``batch`` more stores in either arm; covered if no look's interval misses the effect."""
+    last, covered = [], []
+    for _ in range(sets):
+        arms = _stores(rng, EFFECT, batch * looks)
+        every = []
+        for k in range(1, looks + 1):
+            so_far = (Clusters(arm.size[: k * batch], arm.total[: k * batch]) for arm in arms)
+            every.append(conclude(difference_of_cluster_randomized(*so_far, outcome="y"), k))
+        last.append(every[-1])
+        covered.append(all(look.covers(EFFECT) for look in every))
+    return replace(Draws.of(last, EFFECT), covered=np.array(covered))
 
 
 def _each(one: Callable[[np.random.Generator], Estimate], truth: float, rng: np.random.Generator, sets: int) -> Draws:
@@ -114,6 +146,12 @@ def _bayes_mean(rng: np.random.Generator, sets: int) -> Draws:
         look = difference_in_means(*arms, outcome="y")
         found.append(normal_posterior(look, prior_mean=0.1, prior_sd=0.15).estimate)
     return Draws.of(found, truth)
+
+
+def _bayes_stores(rng: np.random.Generator, sets: int) -> Draws:
+    truth = rng.normal(0.1, 0.3, sets)
+    looks = (difference_of_cluster_randomized(*_stores(rng, effect, 10), outcome="y") for effect in truth)
+    return Draws.of([normal_posterior(look, prior_mean=0.1, prior_sd=0.3).estimate for look in looks], truth)
 
 
 def _bayes_shares(rng: np.random.Generator, sets: int) -> Draws:
@@ -180,6 +218,25 @@ def cells() -> list[Cell]:
         for rule, spending in rules.items()
         for name, y in worlds.items()
     ]
+    sequences.append(
+        Cell(
+            FAMILY,
+            "confidence sequence, 10 looks, 60 more stores an arm at each",
+            partial(_stores_looked_at, lambda look, _: confidence_sequence(look, planned_n=1_200), 60, 10),
+            band=(0.95, 1.0),
+        )
+    )
+    # With few clusters the root of an unbiased variance is too small; the t quantile makes up for it.
+    groups += [
+        Cell(
+            FAMILY,
+            f"group sequential, {rule}, 2 looks, at 10 and 20 unequal stores an arm",
+            partial(_stores_looked_at, partial(_half_way, spending), 10, 2),
+            band=(0.93, 1.0),
+            honest=False,
+        )
+        for rule, spending in rules.items()
+    ]
     single = {
         "replayed: complete, 14 of 40, Laplace": _complete,
         "replayed: effects that differ, 40 of 200": _heterogeneous,
@@ -194,5 +251,13 @@ def cells() -> list[Cell]:
         *(Cell(FAMILY, name, partial(_each, one, EFFECT)) for name, one in single.items()),
         *(Cell(FAMILY, name, partial(_each, one, 1.0)) for name, one in switched.items()),
         Cell(FAMILY, "Bayesian mean, truth from the prior", _bayes_mean, unbiased=False, honest=False),
+        Cell(
+            FAMILY,
+            "Bayesian mean, 10 unequal stores an arm, truth from the prior",
+            _bayes_stores,
+            unbiased=False,
+            honest=False,
+            band=(0.93, 1.0),
+        ),
         Cell(FAMILY, "Bayesian proportion of 2%, truth from the prior", _bayes_shares, unbiased=False, honest=False),
     ]

@@ -8,7 +8,13 @@ import numpy as np
 from benchmarks.coverage import Cell, Draws
 from causal_assets.estimators.joint import joint_effects
 from causal_assets.estimators.moments import Moments
-from causal_assets.estimators.retention import Retention, restricted_mean_difference, retention_difference
+from causal_assets.estimators.retention import (
+    Retention,
+    restricted_mean_difference,
+    restricted_mean_difference_clustered,
+    retention_difference,
+    retention_difference_clustered,
+)
 from causal_assets.estimators.surrogate import fit_index, short_term_effects, surrogate_effect
 from causal_assets.estimators.trajectory import cumulative, decay_rate, trend
 from causal_assets.types import Estimate
@@ -68,6 +74,19 @@ def _retention(estimator: Callable[..., Estimate], n: int, rng: np.random.Genera
     )
 
 
+def _retention_of_stores(estimator: Callable[..., Estimate], rng: np.random.Generator, sets: int) -> Draws:
+    """Twenty of 40 stores of 4 to 30 treated, without effect; customers of one store are alike keen to stay."""
+
+    def one() -> Estimate:
+        store = np.repeat(np.arange(40), rng.integers(4, 31, 40))
+        d = (rng.permutation(40) % 2)[store]
+        leave = np.ceil(rng.exponential(10 * np.exp(0.5 * rng.normal(size=40)[store])))
+        end = np.ceil(rng.uniform(6, 18, store.size))
+        return estimator(np.minimum(leave, end), leave <= end, d, store, horizon=12, outcome="y")
+
+    return Draws.of([one() for _ in range(sets)], 0.0)
+
+
 def cells() -> list[Cell]:
     """Effects in place and absent; the decay rate however weak the effect, as a set without an error of its own."""
     family = "long term"
@@ -95,5 +114,12 @@ def cells() -> list[Cell]:
             Cell(family, f"{name}, {n} per arm, over 30% censored", partial(_retention, f, n))
             for name, f in (("retention", retention_difference), ("restricted mean", restricted_mean_difference))
             for n in (FEW, MANY)
+        ),
+        *(
+            Cell(family, f"{name}, 20 of 40 stores treated", partial(_retention_of_stores, f), band=(0.93, 1.0))
+            for name, f in (
+                ("retention", retention_difference_clustered),
+                ("restricted mean", restricted_mean_difference_clustered),
+            )
         ),
     ]

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 from sklearn.linear_model import LinearRegression
 
 from benchmarks.coverage import Cell, Draws, Floats
-from causal_assets.estimators.bounds import lee_bounds, manski_bounds
+from causal_assets.estimators.bounds import lee_bounds, lee_bounds_clustered, manski_bounds, manski_bounds_clustered
 from causal_assets.estimators.capped import difference_in_capped_means, pooled_cap
 from causal_assets.estimators.cluster_randomized import Clusters, difference_of_cluster_randomized
 from causal_assets.estimators.cupac import expected_outcome
@@ -165,6 +166,25 @@ def _manski(rng: Rng) -> tuple[Estimate, float]:
     return bounds.estimate, 0.1
 
 
+def _stores(rng: Rng) -> tuple[Floats, NDArray[np.intp], NDArray[np.intp]]:
+    """Forty stores of very unequal size, half of them treated; three tenths of a normal score's variance between."""
+    cluster = np.repeat(np.arange(40), 1 + rng.poisson(rng.gamma(1.5, 20 / 1.5, 40)))
+    d = (rng.permutation(40) % 2)[cluster]
+    return 0.3**0.5 * rng.normal(size=40)[cluster] + 0.7**0.5 * rng.normal(size=cluster.size), d, cluster
+
+
+def _lee_of_stores(rng: Rng) -> tuple[Estimate, float]:
+    z, d, cluster = _stores(rng)
+    return lee_bounds_clustered(z + 0.5 * d, d, z < norm.ppf(0.6 + 0.2 * d), cluster, outcome="y").estimate, 0.5
+
+
+def _manski_of_stores(rng: Rng) -> tuple[Estimate, float]:
+    z, d, cluster = _stores(rng)
+    y = (z < norm.ppf(0.4 + 0.1 * d)) * 1.0
+    seen = (y == d) | (rng.random(y.size) < 0.8)
+    return manski_bounds_clustered(y, d, seen, cluster, lowest=0, highest=1, outcome="y").estimate, 0.1
+
+
 def _diluted(rng: Rng, *, effect: float, relative: bool) -> tuple[Estimate, float]:
     n = 5_000
     triggers, d = rng.random(n) < 0.1, rng.random(n) < 0.5
@@ -255,6 +275,10 @@ def cells() -> list[Cell]:
         # The middle of the bounds is not an estimate of the effect: neither bias nor error are promised.
         cell("Lee bounds, effect at the lower bound", _lee, unbiased=False, honest=False),
         cell("Manski bounds, effect at the lower bound", _manski, unbiased=False, honest=False),
+        cell("Lee bounds, 20 of 40 unequal clusters", _lee_of_stores, band=AT_LEAST, unbiased=False, honest=False),
+        cell(
+            "Manski bounds, 20 of 40 unequal clusters", _manski_of_stores, band=AT_LEAST, unbiased=False, honest=False
+        ),
     ]
     for effect, relative in ((0.0, False), (0.5, False), (5.0, False), (0.5, True)):
         name = f"triggered (10%), diluted, effect {effect:g}" + ", relative (Fieller)" * relative

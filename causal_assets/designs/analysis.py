@@ -2,7 +2,7 @@
 
 Means, ratios, proportions and strata come as counts and moments from the engine, clusters as one row of sums each;
 quantiles, learned covariates, HC2 errors, randomisation tests and Lee bounds read the outcome's rows, as do covariates,
-strata, triggers and interactions where there are clusters.
+strata, triggers, interactions and bounds where there are clusters.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -77,10 +77,14 @@ class Compared:
 
     @property
     def _known(self) -> str:
+        return f"(FROM {self._assigned} WHERE {identifier(self.outcome.name)} IS NOT NULL)"
+
+    @property
+    def _assigned(self) -> str:
+        """SQL: rows of the arms compared, with the outcome or without."""
         return (
             f"(SELECT *, {arm_number('arm', self.arms)} AS _arm FROM {self.study}.cohort "
-            f"JOIN {self.study}.outcomes USING (_row) WHERE {identifier(self.outcome.name)} IS NOT NULL "
-            "AND _arm IS NOT NULL)"
+            f"JOIN {self.study}.outcomes USING (_row) WHERE _arm IS NOT NULL)"
         )
 
     @cached_property
@@ -299,7 +303,7 @@ class Compared:
 
     def _require_whole_clusters(self) -> None:
         both = self.warehouse.scalar(
-            f"SELECT count(*) FROM (SELECT cluster FROM {self._known} GROUP BY cluster HAVING min(_arm) < max(_arm))"
+            f"SELECT count(*) FROM (SELECT cluster FROM {self._assigned} GROUP BY cluster HAVING min(_arm) < max(_arm))"
         )
         if both:
             raise dg.Failure(f"{self.study}: columns.cluster: {both} clusters are in several arms; each needs one")
@@ -426,13 +430,20 @@ class Compared:
 
         return analysis
 
-    def bounds(self, assigned: Sequence[int], lowest: float, highest: float, level: float) -> list[Estimate]:
-        """Manski's bounds from the stated range and Lee's, for the first arm; Lee's from rows.
+    def bounds(
+        self, assigned: Sequence[int], lowest: float, highest: float, level: float, *, cluster: bool
+    ) -> list[Estimate]:
+        """Manski's bounds from the stated range and Lee's, for the first arm; Lee's, and both by cluster, from rows.
 
         Raises:
-            dagster.Failure: an outcome outside the stated range.
+            dagster.Failure: an outcome outside the stated range, or a cluster in several arms.
         """
-        from causal_assets.estimators.bounds import lee_bounds, manski_bounds
+        from causal_assets.estimators.bounds import (
+            lee_bounds,
+            lee_bounds_clustered,
+            manski_bounds,
+            manski_bounds_clustered,
+        )
 
         rows = self.arrays()
         found = float(rows["_y"].min()), float(rows["_y"].max())
@@ -441,6 +452,19 @@ class Compared:
                 f"{self.study}: missing: {self.outcome.name} goes from {found[0]:g} to {found[1]:g}, which does not "
                 f"fit in [{lowest:g}, {highest:g}]"
             )
+        if cluster:
+            self._require_whole_clusters()
+            name = identifier(self.outcome.name)
+            every = self.warehouse.arrays(
+                f"SELECT _arm, cluster, {name} IS NOT NULL AS _seen, coalesce({name}, 0.0) AS _y FROM {self._assigned} "
+                "WHERE _arm < 2 ORDER BY _row"
+            )
+            y, d, seen, label = (np.asarray(every[column]) for column in ("_y", "_arm", "_seen", "cluster"))
+            of = (y if self.cap is None else np.minimum(y, self.cap), d, seen, label)
+            by_range = manski_bounds_clustered(
+                *of, lowest=lowest, highest=highest, outcome=self.outcome.name, level=level
+            )
+            return [by_range.estimate, lee_bounds_clustered(*of, outcome=self.outcome.name, level=level).estimate]
         control, treated = self.pair(self.cells(["_y"]), 1)
         counts = {"n_control": assigned[0], "n_treated": assigned[1], "outcome": self.outcome.name, "level": level}
         manski = manski_bounds(control, treated, lowest=lowest, highest=highest, **counts)

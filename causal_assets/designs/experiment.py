@@ -49,7 +49,8 @@ class Experiment(TableStudy):
     """Units assigned at random; each outcome compared as its kind says, means adjusted for the covariates.
 
     The decision rests on ``arms``; ``other_arms`` are compared with the same control, and the primary outcome's
-    intervals and p-values over all arms are corrected together.
+    intervals and p-values over all arms are corrected together. With ``columns.cluster`` every error, look,
+    posterior and bound is by cluster, ``planned_n`` and all counts are of clusters, and subgroups are refused.
     """
 
     design: ClassVar[str] = "randomised experiment"
@@ -357,7 +358,8 @@ class Experiment(TableStudy):
         beside = [*posteriors[:1], *beside]
         assigned, observed = self._rows_by_arm(data)
         if self.missing and observed[:2] != assigned[:2]:
-            beside += data.bounds(assigned, self.missing.lowest, self.missing.highest, self.level)
+            cluster = self.columns.cluster is not None
+            beside += data.bounds(assigned, self.missing.lowest, self.missing.highest, self.level, cluster=cluster)
         return [*findings, *((Role.ALTERNATIVE, estimate) for estimate in beside)]
 
     def _by_part(self, data: Compared, place: int) -> dict[str, Estimate]:

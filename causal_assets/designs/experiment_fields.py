@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field, model_validator
 
 from causal_assets.designs.table import Column
+from causal_assets.estimators.sequential import BURN_IN
 from causal_assets.protocol import Finite
 
 MEANS = frozenset({"mean", "capped_mean"})
@@ -18,7 +19,6 @@ LOOK_TOLERANCE = 0.05
 
 # Fields that do not go together. Each reads the table in a way of its own, and no estimator takes both.
 CLASHES: dict[str, tuple[str, ...]] = {
-    "columns.cluster": ("missing",),
     "columns.stratum": ("covariates", "columns.triggered", "columns.other_arm", "cupac", "missing", "errors: hc2"),
     "columns.triggered": ("cupac", "missing", "monitoring", "errors: hc2"),
     "columns.count": (
@@ -111,8 +111,10 @@ class ExperimentColumns(dg.Model, dg.Resolvable):
 class Monitoring(dg.Model, dg.Resolvable):
     """How often may be looked: always (a confidence sequence), or at planned fractions of the information.
 
-    ``planned_n`` counts what is assigned to control and treatment together by the end. A group sequential study with
-    it reads nothing between its planned looks; without it, ``fractions`` are the looks so far, this one last.
+    ``planned_n`` counts what is assigned to control and treatment together by the end: clusters where there are any,
+    each of them whole when it is first looked at. A sequence reads nothing before 100 units, or clusters, are in either
+    arm; a group sequential study with ``planned_n`` nothing between its planned looks, and without it ``fractions`` are
+    the looks so far, this one last.
     """
 
     kind: Literal["always_valid", "group_sequential"]
@@ -124,6 +126,11 @@ class Monitoring(dg.Model, dg.Resolvable):
     def _fields_fit_the_kind(self) -> Self:
         if self.kind == "always_valid" and (self.planned_n is None or self.fractions):
             raise ValueError(f"monitoring: always_valid needs planned_n and no fractions, got {self.model_dump()}")
+        if self.kind == "always_valid" and self.planned_n is not None and self.planned_n < 2 * BURN_IN:
+            raise ValueError(
+                f"monitoring: always_valid reads nothing before {BURN_IN} units, or clusters, are in either arm, so "
+                f"planned_n is at least {2 * BURN_IN}, got {self.planned_n}; allowed with fewer is group_sequential"
+            )
         times = [0.0, *self.fractions]
         if self.kind == "group_sequential" and (
             len(times) < 2 or times[-1] > 1 or any(b <= a for a, b in pairwise(times))

@@ -1,6 +1,7 @@
 """Instrumental variable over a prepared table: what moved the treatment touches the outcome in no other way."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from causal_assets.component import TemplateScaffolder
 from causal_assets.designs.table import TABLE_CHECKS, TableStudy
+from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.instruments import Instrumented
 from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification
 from causal_assets.types import Diagnostic, Estimate, Role
@@ -142,6 +144,7 @@ class InstrumentalVariable(TableStudy):
             )  # fmt: skip
             told += [monotonicity(stage, by_part)] if by_part else []
         binary = all(set(np.unique(values).tolist()) == {0, 1} for values in (d, z))
-        if binary and not self.covariates and "fixed_effect" not in rows and "cluster" not in rows:
-            told.append(density(*shrinking_density(y, d, z)))
+        if binary and not self.covariates and "fixed_effect" not in rows:
+            with suppress(Refusal):  # clusters may be too few for it
+                told.append(density(*shrinking_density(y, d, z, cluster=rows.get("cluster"))))
         return told

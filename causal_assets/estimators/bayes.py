@@ -5,10 +5,13 @@ from math import inf, isfinite, pi, sqrt
 
 import numpy as np
 
+from causal_assets.estimators.inference import Floats, Refusal, degrees_of_freedom
 from causal_assets.types import Estimate
 
 # Gauss-Legendre nodes on each stretch of the narrower posterior's normal scores, which end 8.5 SD out.
 NODES, FARTHEST = 64, 8.5
+# With fewer degrees of freedom the t test of a CR2 error no longer holds its level (Tipton 2015, Psych. Methods 20(3)).
+FEWEST_DEGREES = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,33 +55,76 @@ class Beta:
 
 
 def normal_posterior(look: Estimate, *, prior_mean: float = 0.0, prior_sd: float) -> Posterior:
-    """Posterior of the effect whose estimate is normal about it with ``look``'s standard error.
+    """Posterior of the effect from its estimate, standard error and t test; the flat prior's interval is ``look``'s.
 
     The prior of the effect is N(``prior_mean``, ``prior_sd``^2) in the outcome's unit; ``prior_sd=inf`` is the flat
-    prior, by choice and never by default. Valid at one look as at many. The interval has the level of ``look``.
+    prior, by choice and never by default. The estimate lies about the effect as t with the degrees of freedom of
+    ``look``, because its error is estimated as well: it is normal given the true error, over which the posterior is
+    averaged, so that few clusters are not believed more than their t test is. Of a look by cluster the posterior is one
+    by cluster. Valid at one look as at many. The interval has the level of ``look``.
 
-    Source: Gelman et al. (2013), Bayesian Data Analysis, 2.5.
+    Source: Gelman et al. (2013), Bayesian Data Analysis, 2.5 (known variance) and 3.2 (estimated variance).
 
     Raises:
         ValueError: a prior that is not a number with positive SD, or a look without a standard error.
+        Refusal: fewer than 4 degrees of freedom.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     if not isfinite(prior_mean) or not prior_sd > 0:
         raise ValueError(f"prior: needs a finite mean and a positive SD, got {prior_mean} and {prior_sd}")
-    if look.std_error is None or not 0 < look.std_error < inf:
-        raise ValueError(f"look: needs an estimate with a standard error, got {look}")
-    weight = 1 / (1 + (look.std_error / prior_sd) ** 2)
-    mean, sd = prior_mean + weight * (look.value - prior_mean), look.std_error * sqrt(weight)
-    half = sd * float(norm.ppf((1 + look.level) / 2))
-    loss = sd * float(norm.pdf(mean / sd)) - abs(mean) * float(norm.sf(abs(mean) / sd))  # of the likelier choice
+    df = degrees_of_freedom(look)
+    if not df > FEWEST_DEGREES - 1e-6:  # read off an interval, they carry its rounding
+        raise Refusal(
+            f"prior: the error of {look.outcome} has {df:.3g} degrees of freedom; a posterior needs at least "
+            f"{FEWEST_DEGREES:g}: more units, or clusters of more equal size"
+        )
+    error, share = _true_errors(look, df)
+    if prior_sd < inf:
+        spread = error**2 + prior_sd**2
+        likelihood = np.exp(-((look.value - prior_mean) ** 2) / 2 * (1 / spread - 1 / spread.max())) / np.sqrt(spread)
+        share = share * likelihood
+    share = share / share.sum()
+    weight = 1 / (1 + (error / prior_sd) ** 2)
+    means, sds = prior_mean + weight * (look.value - prior_mean), error * np.sqrt(weight)
+    mean = float(share @ means)
+    density = np.exp(-((means / sds) ** 2) / 2) / sqrt(2 * pi)
+    loss = np.maximum(sds * density - np.abs(means) * ndtr(-np.abs(means) / sds), 0.0)  # of the likelier choice
     prior = "flat prior" if prior_sd == inf else f"prior N({prior_mean:g}, SD {prior_sd:g})"
+    low, high = (_quantile(tail, means, sds, share) for tail in ((1 - look.level) / 2, (1 + look.level) / 2))
+    sd = sqrt(share @ (sds**2 + (means - mean) ** 2))
     return Posterior(
-        estimate=_estimate(look, f"{look.method}, Bayesian, {prior}", mean, sd, mean - half, mean + half),
-        chance_to_win=float(norm.cdf(mean / sd)),
-        expected_loss=max(loss, 0.0) + max(-mean, 0.0),
-        expected_loss_of_holding=max(loss, 0.0) + max(mean, 0.0),
+        estimate=_estimate(look, f"{look.method}, Bayesian, {prior}", mean, sd, low, high),
+        chance_to_win=float(share @ ndtr(means / sds)),
+        expected_loss=float(share @ (loss + np.maximum(-means, 0.0))),
+        expected_loss_of_holding=float(share @ (loss + np.maximum(means, 0.0))),
     )
+
+
+def _true_errors(look: Estimate, df: float) -> tuple[Floats, Floats]:
+    """What the true standard error may be (q,) given the estimated one, and how likely (q,): df / chi-square of df."""
+    from scipy.special import gammainccinv, gammaincinv, ndtr
+
+    assert look.std_error is not None  # it has degrees of freedom
+    if df == inf:
+        return np.array([look.std_error]), np.ones(1)
+    points, weights = np.polynomial.legendre.leggauss(NODES)
+    score = FARTHEST * points
+    tail = ndtr(-np.abs(score))  # 1 minus a tail would lose the digits of the smallest errors
+    halved = np.where(score < 0, gammaincinv(df / 2, tail), gammainccinv(df / 2, tail))
+    return look.std_error * np.sqrt(df / 2 / halved), weights * np.exp(-(score**2) / 2)
+
+
+def _quantile(chance: float, means: Floats, sds: Floats, share: Floats) -> float:
+    """Of a mixture of normals (q,)."""
+    from scipy.optimize import brentq
+    from scipy.special import ndtr, ndtri
+
+    ends = means + sds * ndtri(chance)
+    low, high = float(ends.min()), float(ends.max())
+    if low == high:
+        return low
+    return float(brentq(lambda x: share @ ndtr((x - means) / sds) - chance, low, high, xtol=1e-12 * (high - low)))
 
 
 def _estimate(look: Estimate, method: str, value: float, sd: float, low: float, high: float) -> Estimate:

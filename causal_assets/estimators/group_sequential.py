@@ -6,8 +6,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from causal_assets.estimators.inference import Floats
-from causal_assets.estimators.sequential import at_critical, intersection
+from causal_assets.estimators.inference import Floats, degrees_of_freedom
+from causal_assets.estimators.sequential import at_critical, intersection, z_value
 from causal_assets.types import Estimate
 
 Spending = Literal["obrien_fleming", "pocock"]
@@ -97,19 +97,25 @@ def at_look(look: Estimate, fractions: Sequence[float], *, spending: Spending) -
 
     The repeated confidence interval is value +- (boundary of this look) standard errors, so that all looks' intervals
     hold the effect together with probability ``level``; the p-value is the smallest alpha whose boundary at this look
-    is crossed, down to 1e-12. Fractions are of the planned information (for means: of the planned units), this look's
-    last; all alpha is spent only at 1. Large-sample normal.
+    is crossed, down to 1e-12. Fractions are of the planned information (for means: of the planned units, which are
+    clusters, each one whole, where the look counts clusters), this look's last; all alpha is spent only at 1.
 
-    Source: Jennison & Turnbull (1989), Interim analyses: the repeated confidence interval approach, JRSS B 51(3).
+    A boundary is crossed where the t test behind the look is as improbable as the normal boundary: with few units, or
+    clusters, the normal one alone would reject far too often (two looks at 5 and 10 equal clusters an arm: 7% to 9%,
+    so 5%; at clusters of very unequal size 10% to 13%, so 5% to 7%).
+
+    Sources: Jennison & Turnbull (1989), Interim analyses: the repeated confidence interval approach, JRSS B 51(3);
+    Pocock (1977), Biometrika 64(2), on nominal significance levels where the variance is unknown.
 
     Raises:
-        ValueError: as ``boundaries``, or a look without a standard error.
+        ValueError: as ``boundaries``, or a look that is not value +- c SE.
     """
-    error = look.std_error
-    if error is None or not 0 < error < inf:
-        raise ValueError(f"look: needs an estimate with a standard error, got {look}")
-    critical = float(boundaries(fractions, alpha=1 - look.level, spending=spending)[-1])
-    p = _repeated_p_value(abs(look.value) / error, fractions, spending)
+    from scipy.special import ndtr, ndtri, stdtr, stdtrit
+
+    z, df = abs(z_value(look)), degrees_of_freedom(look)
+    boundary = float(boundaries(fractions, alpha=1 - look.level, spending=spending)[-1])
+    critical = abs(float(stdtrit(df, ndtr(-boundary))))
+    p = _repeated_p_value(-float(ndtri(stdtr(df, -z))), fractions, spending)
     names = {"obrien_fleming": "O'Brien-Fleming", "pocock": "Pocock"}
     rule = f"group sequential, {names[spending]} spending, look {len(fractions)} at {fractions[-1]:.3g} of information"
     return at_critical(look, critical, p, rule)

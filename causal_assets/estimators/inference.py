@@ -45,6 +45,22 @@ def clustered_covariance(influence: Floats, unit: ArrayLike) -> Floats:
     return sums.T @ sums * (units / (units - 1)) / len(influence) ** 2
 
 
+def degrees_of_freedom(found: Estimate) -> float:
+    """Of the t test that ``found`` inverts, from how many of its standard errors the interval spans; inf if normal.
+
+    Raises:
+        ValueError: an estimate without a positive standard error or with a set that is not one interval.
+    """
+    from scipy.special import ndtri, stdtridf
+
+    error = found.std_error
+    if error is None or not 0 < error < inf or found.pieces or not found.high - found.low < inf:
+        raise ValueError(f"{found.outcome}/{found.method}: expected a standard error and one interval, got {found}")
+    quantile, critical = (1 + found.level) / 2, (found.high - found.low) / (2 * error)
+    # Beyond 10^9 degrees of freedom t is normal.
+    return float(stdtridf(quantile, critical)) if critical > ndtri(quantile) * (1 + 1e-9) else inf
+
+
 def estimate(
     *,
     outcome: str,

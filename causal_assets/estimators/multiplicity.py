@@ -6,7 +6,7 @@ from math import inf, isclose, ulp
 
 import numpy as np
 
-from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.inference import Floats, degrees_of_freedom
 from causal_assets.types import Estimate
 
 # An analysis that can be repeated at another level; its p-value is the same at all.
@@ -23,17 +23,14 @@ def at_level(estimate: Estimate, level: float) -> Estimate:
     Raises:
         ValueError: an interval that is not value +- critical * std_error, or a p-value of another test.
     """
-    from scipy.special import ndtri, stdtr, stdtridf, stdtrit
+    from scipy.special import stdtr, stdtrit
 
     error, p = estimate.std_error, estimate.p_value
     if error is None or p is None or estimate.pieces or not 0 < error < inf:
         raise ValueError(
             f"{estimate.outcome}/{estimate.method}: not a t test; give the analysis as a function of level"
         )
-    quantile = (1 + estimate.level) / 2
-    critical = (estimate.high - estimate.low) / (2 * error)
-    # Beyond 10^9 degrees of freedom t is normal.
-    df = float(stdtridf(quantile, critical)) if critical > ndtri(quantile) * (1 + 1e-9) else inf
+    df = degrees_of_freedom(estimate)
     centred = isclose(estimate.high - estimate.value, estimate.value - estimate.low, rel_tol=1e-6)
     if not centred or not isclose(p, 2 * stdtr(df, -abs(estimate.value) / error), rel_tol=1e-4, abs_tol=1e-12):
         raise ValueError(

@@ -46,9 +46,11 @@ def confidence_sequence(look: Estimate, *, planned_n: int, burn_in: int = BURN_I
 
     P(any look's interval misses the effect) <= 1 - level in large samples, however often one looks and whenever one
     stops. ``planned_n`` is the number of units of both arms expected at the end; it fixes rho and must be written down
-    before the first look. The p-value inverts this look's interval; ``running`` gives that of all looks so far. With
-    fewer than ``burn_in`` units in an arm the interval is the whole line and p = 1. The relative interval is Fieller's
-    at the same critical value. Needs nothing but the look: no pass over the data.
+    before the first look. Units are what the look counts: of a look by cluster all are clusters, the burn-in's too, and
+    each must be whole when it is first looked at, for looks are sums over independent units. The p-value inverts this
+    look's interval; ``running`` gives that of all looks so far. With fewer than ``burn_in`` units in an arm the
+    interval is the whole line and p = 1. The relative interval is Fieller's at the same critical value. Needs nothing
+    but the look: no pass over the data.
 
     Sources: Howard et al. (2021), Time-uniform, nonparametric, nonasymptotic confidence sequences, Ann. Stat. 49(2);
     Waudby-Smith et al. (2021), arXiv 2103.06476.
@@ -60,7 +62,7 @@ def confidence_sequence(look: Estimate, *, planned_n: int, burn_in: int = BURN_I
         raise ValueError(f"burn_in: at least {BURN_IN} units in each arm, got {burn_in}")
     if planned_n < 2 * burn_in:
         raise ValueError(f"planned_n: at least two burn-ins ({2 * burn_in} units of both arms), got {planned_n}")
-    z = _z(look)
+    z = z_value(look)
     if min(look.n_treated, look.n_control) < burn_in:
         return at_critical(look, inf, 1.0, f"confidence sequence, in burn-in (under {burn_in} units in an arm)")
     n = look.n_treated + look.n_control
@@ -78,8 +80,12 @@ def running(looks: Sequence[Estimate], *, planned_n: int, burn_in: int = BURN_IN
     return intersection([confidence_sequence(look, planned_n=planned_n, burn_in=burn_in) for look in looks])
 
 
-def _z(look: Estimate) -> float:
-    """Value over standard error of a look whose interval is symmetric about its value."""
+def z_value(look: Estimate) -> float:
+    """Value over standard error of a look whose interval is symmetric about its value.
+
+    Raises:
+        ValueError: a look that is not value +- c SE.
+    """
     error = look.std_error
     if error is None or not 0 < error < inf or look.pieces or look.p_value is None:
         raise ValueError(f"look: needs an estimate with a standard error and one interval, got {look}")

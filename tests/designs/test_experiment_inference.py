@@ -2,13 +2,20 @@
 
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pytest
 
 from causal_assets.designs.experiment import Experiment
 from causal_assets.designs.experiment_fields import Monitoring
 from causal_assets.estimators.bayes import normal_posterior
-from causal_assets.estimators.bounds import lee_bounds, manski_bounds
+from causal_assets.estimators.bounds import (
+    lee_bounds,
+    lee_bounds_clustered,
+    manski_bounds,
+    manski_bounds_clustered,
+)
+from causal_assets.estimators.cluster_randomized import Clusters, difference_of_cluster_randomized
 from causal_assets.estimators.group_sequential import at_look
 from causal_assets.estimators.moments import Moments
 from causal_assets.estimators.multiplicity import benjamini_hochberg
@@ -56,6 +63,28 @@ def welch(columns: dict[str, Any], outcome: str = "revenue", arm: str = "new", l
     y = columns[outcome]
     sides = (Moments.of(y[(columns["arm"] == side) & ~np.isnan(y)]) for side in ("old", arm))
     return difference_in_means(*sides, outcome=outcome, level=level)
+
+
+def stores(clusters: int = 300, effect: float = 1.0) -> dict[str, Any]:
+    """Baskets of stores of 2 to 20, assigned store by store, which share half of their variance."""
+    rng = np.random.default_rng(11)
+    store = np.repeat(np.arange(clusters), rng.integers(2, 21, clusters))
+    treated = (rng.permutation(clusters) % 2)[store]
+    noise = [level[store] + rng.normal(size=store.size) for level in rng.normal(size=(2, clusters))]
+    return {
+        "arm": np.where(treated, "new", "old"),
+        "store": store,
+        "revenue": 10 + effect * treated + noise[0],
+        "returns": noise[1],
+    }
+
+
+BY_STORE = FIELDS | {"columns": {"arm": "arm", "cluster": "store"}}
+
+
+def by_store(columns: dict[str, Any], outcome: str = "revenue", level: float = 0.95) -> Estimate:
+    arms = Clusters.arms(columns[outcome], columns["arm"] == "new", columns["store"])
+    return difference_of_cluster_randomized(*arms, outcome=outcome, level=level)
 
 
 def same(one: Estimate, other: Estimate) -> None:
@@ -149,6 +178,73 @@ def test_a_stated_prior_gives_a_posterior_beside_or_instead(home: Home, inferenc
     said = told.evidence["posterior"]
     assert said.value == pytest.approx(posterior.chance_to_win)
     assert f"{posterior.expected_loss:.3g} of treating all" in said.message
+
+
+def test_under_monitoring_looks_and_plans_count_clusters(home: Home) -> None:
+    columns = stores()
+    outcomes = {"outcomes": [*FIELDS["outcomes"], GUARDRAIL]}
+    always = {"monitoring": {"kind": "always_valid", "planned_n": 400}}
+    told = find(home.root, Experiment, BY_STORE | outcomes | always, columns)
+    same(told.primary, confidence_sequence(by_store(columns), planned_n=400))
+    same(told.of(Role.GUARDRAIL)[0], confidence_sequence(by_store(columns, "returns"), planned_n=400))
+    assert told.primary.n_treated == 150
+    planned = {"kind": "group_sequential", "planned_n": 600, "fractions": [0.5, 1.0]}
+    told = find(home.root, Experiment, BY_STORE | outcomes | {"monitoring": planned}, columns)
+    same(told.primary, at_look(by_store(columns), [0.5], spending="obrien_fleming"))  # 300 of 600 stores
+    rows = find(home.root, Experiment, FIELDS | {"monitoring": planned}, columns)
+    assert np.isfinite(rows.primary.high)
+    assert rows.primary.spread < 0.5 * told.primary.spread  # as if every basket stood alone
+
+
+def test_few_stores_are_looked_at_by_their_t_test(home: Home) -> None:
+    columns = stores(14)
+    plan = {"kind": "group_sequential", "planned_n": 14, "fractions": [1.0]}
+    told = find(home.root, Experiment, BY_STORE | {"monitoring": plan}, columns)
+    fixed = by_store(columns)
+    assert (told.primary.low, told.primary.p_value) == pytest.approx((fixed.low, fixed.p_value), rel=1e-8)
+
+
+@pytest.mark.parametrize("inference", ["frequentist", "bayesian"])
+def test_a_posterior_of_stores_is_by_store(home: Home, inference: str) -> None:
+    columns = stores(14)
+    told = find(home.root, Experiment, BY_STORE | {"prior": {"sd": 0.5}, "inference": inference}, columns)
+    posterior = normal_posterior(by_store(columns), prior_sd=0.5)
+    found = told.primary if inference == "bayesian" else next(iter(told.alternatives().values()))
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (posterior.estimate.value, posterior.estimate.low, posterior.estimate.high), rel=1e-9
+    )
+    assert told.evidence["posterior"].value == pytest.approx(posterior.chance_to_win, rel=1e-9)
+
+
+@pytest.mark.parametrize("cap", [None, 12.0])
+def test_missing_outcomes_of_stores_are_bounded_by_store(home: Home, cap: float | None) -> None:
+    columns = stores(80)
+    complete = columns["revenue"]
+    lost = (columns["arm"] == "new") & (complete > 12) | (columns["store"] == 7)  # one store said nothing at all
+    columns["revenue"] = np.where(lost, np.nan, complete)
+    outcome = {"name": "revenue", "role": "primary"} | ({"kind": "capped_mean", "cap": cap} if cap else {})
+    fields = BY_STORE | {"outcomes": [outcome], "missing": {"lowest": 0, "highest": 30}}
+    told = find(home.root, Experiment, fields, columns)
+    y, d = np.minimum(columns["revenue"], cap or np.inf), columns["arm"] == "new"
+    rows = (y, d * 1, ~lost, columns["store"])
+    found = told.alternatives()
+    manski, lee = found["Manski bounds, clustered (CR2)"], found["Lee bounds, clustered (CR2)"]
+    same(manski, manski_bounds_clustered(*rows, lowest=0, highest=30, outcome="revenue").estimate)
+    same(lee, lee_bounds_clustered(*rows, outcome="revenue").estimate)
+    assert (lee.n_control, lee.n_treated) == (manski.n_control, manski.n_treated) == (40, 40)
+    assert manski.covers(1.0)
+    assert told.evidence["loss_bound"].status is Status.REVIEW
+    assert told.evidence["attrition"].status is Status.FAIL
+
+
+def test_a_store_that_lost_one_arm_s_outcomes_is_still_in_both(home: Home) -> None:
+    columns = stores(80)
+    columns["arm"] = np.where(
+        np.arange(columns["store"].size) == 0, "new", np.where(columns["store"] == 0, "old", columns["arm"])
+    )
+    columns["revenue"][0] = np.nan
+    with pytest.raises(dg.Failure, match=r"columns\.cluster: 1 clusters are in several arms"):
+        find(home.root, Experiment, BY_STORE | {"missing": {"lowest": 0, "highest": 30}}, columns)
 
 
 def test_six_stores_are_answered_by_replaying_their_assignment(home: Home) -> None:

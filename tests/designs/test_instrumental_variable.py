@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from causal_assets.designs.instrumental_variable import ITT, InstrumentalVariable
+from causal_assets.estimators.late_assumptions import shrinking_density
 from causal_assets.home import Home
 from causal_assets.types import Role, Status, Verdict
 from tests.designs.direct import find
@@ -99,10 +100,16 @@ def test_insurance_take_up_by_friends_is_the_published_answer_through_a_study(ho
     assert (stage.value, stage.std_error) == pytest.approx((0.1180, 0.0344), abs=5e-5)
 
 
-def test_an_instrument_that_moves_the_outcome_itself_is_contradicted_where_it_needs_no_controls(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cluster", [{}, {"cluster": "store"}])
+def test_an_instrument_that_moves_the_outcome_itself_is_contradicted_where_it_needs_no_controls(
+    tmp_path: Path, cluster: dict[str, str]
+) -> None:
     columns = table()
     columns["spend"] = columns["spend"] + 15.0 * columns["invited"]
-    bare = {"columns": {"instruments": ["invited"], "treatment": "uses_app"}, "covariates": []}
+    bare = {"columns": {"instruments": ["invited"], "treatment": "uses_app", **cluster}, "covariates": []}
     told = find(tmp_path, InstrumentalVariable, FIELDS | bare, columns)
+    rows = (columns["spend"], columns["uses_app"], columns["invited"])
+    expected, _ = shrinking_density(*rows, cluster=columns["store"] if cluster else None)
     assert told.evidence["instrument_validity"].status is Status.FAIL
+    assert told.evidence["instrument_validity"].value == pytest.approx(expected, rel=1e-9)
     assert "monotonicity" not in told.evidence  # nothing to divide the rows by

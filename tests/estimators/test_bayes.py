@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import quad
-from scipy.stats import beta, binomtest, chisquare, norm
+from scipy.stats import beta, binomtest, chisquare, norm, t
 
 from causal_assets.estimators.bayes import Beta, difference_cdf, normal_posterior, proportions_posterior
+from causal_assets.estimators.inference import Refusal, estimate
 from causal_assets.types import Estimate
 
 UNIFORM = Beta(1, 1)
@@ -26,6 +29,22 @@ def _look(value, error, level=0.95, control_mean=4.0):
         n_treated=500,
         n_control=500,
         control_mean=control_mean,
+    )
+
+
+def _few(value, df, level=0.95):
+    """A look of standard error 0.5 whose t test has few degrees of freedom."""
+    return estimate(
+        outcome="y",
+        estimand="ATE",
+        method="difference in means, clustered (CR2)",
+        value=value,
+        control_mean=4.0,
+        cov=np.diag([0.01, 0.25]),
+        df=df,
+        level=level,
+        n_treated=6,
+        n_control=6,
     )
 
 
@@ -79,6 +98,35 @@ def test_the_flat_prior_gives_the_normal_interval_and_no_p():
     assert posterior.estimate.p_value is None
     assert posterior.chance_to_win == pytest.approx(norm.cdf(1.5))
     assert "flat prior" in posterior.estimate.method
+
+
+@pytest.mark.parametrize("df", [4, 5.5, 12, 300, 1e6])
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_the_flat_prior_believes_few_clusters_as_much_as_their_t_test(df, level):
+    look = _few(0.7, df, level)
+    posterior = normal_posterior(look, prior_sd=np.inf)
+    assert (posterior.estimate.low, posterior.estimate.high) == pytest.approx((look.low, look.high), rel=1e-8)
+    assert posterior.chance_to_win == pytest.approx(1 - look.p_value / 2, rel=1e-9)
+    assert posterior.estimate.std_error == pytest.approx(0.5 * np.sqrt(df / (df - 2)), rel=1e-7)
+    assert posterior.estimate.value == pytest.approx(0.7, rel=1e-12)
+
+
+@pytest.mark.parametrize("df", [4, 9, 40])
+def test_with_few_clusters_the_posterior_is_that_of_adaptive_quadrature(df):
+    posterior = normal_posterior(_few(2.0, df), prior_mean=-0.3, prior_sd=0.4)
+
+    def integral(f, low=-8.0, high=9.0):
+        return quad(lambda x: f(x) * norm.pdf(x, -0.3, 0.4) * t.pdf((2 - x) / 0.5, df), low, high, epsabs=1e-13)[0]
+
+    mass = integral(lambda _: 1.0)
+    mean = integral(lambda x: x) / mass
+    assert posterior.estimate.value == pytest.approx(mean, rel=1e-8)
+    assert posterior.estimate.std_error**2 == pytest.approx(integral(lambda x: (x - mean) ** 2) / mass, rel=1e-7)
+    assert integral(lambda _: 1.0, high=posterior.estimate.low) / mass == pytest.approx(0.025, rel=1e-7)
+    assert integral(lambda _: 1.0, low=posterior.estimate.high) / mass == pytest.approx(0.025, rel=1e-7)
+    assert posterior.chance_to_win == pytest.approx(integral(lambda _: 1.0, low=0.0) / mass, rel=1e-8)
+    assert posterior.expected_loss == pytest.approx(integral(lambda x: -x, high=0.0) / mass, rel=1e-7)
+    assert posterior.expected_loss_of_holding == pytest.approx(integral(lambda x: x, low=0.0) / mass, rel=1e-7)
 
 
 @given(value=st.floats(-5, 5), error=st.floats(0.05, 5), prior_mean=st.floats(-3, 3), prior_sd=st.floats(0.05, 50))
@@ -179,6 +227,10 @@ def test_bad_input_is_refused_by_name():
         normal_posterior(_look(1, 1), prior_sd=0)
     with pytest.raises(ValueError, match="prior: needs a finite mean"):
         normal_posterior(_look(1, 1), prior_mean=np.nan, prior_sd=1)
+    with pytest.raises(Refusal, match=r"prior: the error of y has 3\.9 degrees of freedom"):
+        normal_posterior(_few(1, 3.9), prior_sd=1)
+    with pytest.raises(ValueError, match="expected a standard error and one interval"):
+        normal_posterior(replace(_few(1, 9), low=-np.inf), prior_sd=1)
     with pytest.raises(ValueError, match="a, b: a beta prior needs two positive numbers, got 0 and 1"):
         Beta(0, 1)
     with pytest.raises(ValueError, match="treated arm: needs 0 <= events <= n and n >= 1, got 7 of 5"):

@@ -11,7 +11,7 @@ FIFTHS = [0.2, 0.4, 0.6, 0.8, 1.0]
 SPENDINGS = ["obrien_fleming", "pocock"]
 
 
-def _look(z=2.5, n=1_000, level=0.95, error=0.1):
+def _look(z=2.5, n=1_000, level=0.95, error=0.1, df=1e6):
     return estimate(
         outcome="y",
         estimand="ATE",
@@ -19,7 +19,7 @@ def _look(z=2.5, n=1_000, level=0.95, error=0.1):
         value=z * error,
         control_mean=4.0,
         cov=np.diag([0.01, error**2]),
-        df=1e6,
+        df=df,
         level=level,
         n_treated=n,
         n_control=n,
@@ -71,10 +71,30 @@ def test_size_holds_for_means_whose_variance_is_estimated():
         assert 0.04 < rejected < 0.06
 
 
-def test_one_look_at_the_end_is_the_fixed_test():
-    look = at_look(_look(), [1.0], spending="obrien_fleming")
-    assert look.high - look.value == pytest.approx(0.1 * norm.ppf(0.975), rel=1e-9)
-    assert look.p_value == pytest.approx(2 * norm.sf(2.5), rel=1e-8)
+@pytest.mark.parametrize("spending", SPENDINGS)
+def test_few_clusters_get_the_boundary_of_their_t_test(spending):
+    """Two looks, at 5 and at 10 clusters of equal size in either arm: their CR2 error is that of their means."""
+    rng, fractions = np.random.default_rng(23), [0.5, 1.0]
+    means, n = rng.normal(size=(40_000, 2, 10)), np.array([5, 10])
+    parts = [means[:, :, :k] for k in n]
+    values = np.stack([np.diff(part.mean(axis=2), axis=1)[:, 0] for part in parts], axis=1)
+    errors = np.stack(
+        [np.sqrt((part.var(axis=2, ddof=1) / k).sum(axis=1)) for part, k in zip(parts, n, strict=True)], 1
+    )
+    looks = [at_look(_look(df=2 * k - 2), fractions[: j + 1], spending=spending) for j, k in enumerate(n)]
+    critical = np.array([(look.high - look.value) / 0.1 for look in looks])
+    assert (np.abs(values / errors) > critical).any(axis=1).mean() == pytest.approx(0.05, abs=0.0035)
+    normal = boundaries(fractions, alpha=0.05, spending=spending)
+    assert (np.abs(values / errors) > normal).any(axis=1).mean() > 0.07
+
+
+@pytest.mark.parametrize("df", [4.5, 30, 1e6, np.inf])
+def test_one_look_at_the_end_is_the_fixed_test(df):
+    fixed = _look(df=df)
+    look = at_look(fixed, [1.0], spending="obrien_fleming")
+    assert (look.low, look.high) == pytest.approx((fixed.low, fixed.high), rel=1e-9)
+    assert look.p_value == pytest.approx(fixed.p_value, rel=1e-8)
+    assert (look.relative_low, look.relative_high) == pytest.approx((fixed.relative_low, fixed.relative_high), rel=1e-8)
 
 
 @settings(max_examples=25, deadline=None)

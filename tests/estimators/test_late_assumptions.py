@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from causal_assets.diagnostics.monotonicity import density, monotonicity
+from causal_assets.estimators.inference import Refusal
 from causal_assets.estimators.instruments import two_stage_least_squares
 from causal_assets.estimators.late_assumptions import first_stages, shrinking_density
 from causal_assets.types import Estimate, Status
@@ -58,6 +59,38 @@ def test_an_instrument_that_is_right_is_seldom_contradicted_and_a_wrong_one_is()
     assert density(p, (low, high)).status is Status.FAIL
     assert low < high
     assert shrinking_density(*(table(0, defiers=1.0)[k] for k in "ydz"))[0] < right[0]
+
+
+def shops(seed: int, *, direct: float = 0.0, clusters: int = 40) -> dict[str, np.ndarray]:
+    """Shops of 20 customers, invited as a whole, that differ in how keen and how rich theirs are."""
+    rng = np.random.default_rng(seed)
+    shop = np.arange(clusters).repeat(20)
+    z, level = (rng.permutation(clusters) % 2)[shop], rng.normal(size=clusters)[shop]
+    d = np.where(rng.random(shop.size) < 0.05, z, 0.7 * level + rng.normal(size=shop.size) > 0)
+    return {"y": d + direct * z + 1.5 * level + rng.normal(size=shop.size), "d": d * 1.0, "z": z * 1.0, "shop": shop}
+
+
+def test_shops_that_differ_do_not_contradict_an_instrument_as_rows_would_let_them():
+    worlds = [shops(seed) for seed in range(150)]
+    by_shop = [shrinking_density(*(w[k] for k in "ydz"), cluster=w["shop"])[0] for w in worlds]
+    by_row = [shrinking_density(*(w[k] for k in "ydz"))[0] for w in worlds]
+    assert binomtest(sum(p < 0.05 for p in by_shop), 150, 0.05, alternative="greater").pvalue > 0.001
+    assert sum(p < 0.05 for p in by_row) > 25
+    wrong = shops(0, direct=3.0, clusters=120)
+    found = shrinking_density(*(wrong[k] for k in "ydz"), cluster=wrong["shop"])
+    assert found[0] < 0.001
+    twice = {k: v.repeat(2) for k, v in wrong.items()}
+    assert shrinking_density(*(twice[k] for k in "ydz"), cluster=twice["shop"])[0] == pytest.approx(found[0], rel=1e-6)
+    with pytest.raises(Refusal, match="cluster: 2 treated and 2 control clusters"):
+        shrinking_density(*(wrong[k] for k in "ydz"), cluster=wrong["z"] + 2 * (wrong["shop"] % 4 > 1))
+
+
+def test_shops_of_one_row_give_the_density_of_rows():
+    rows = table(5, direct=2.0, n=20_000)
+    p, where = shrinking_density(rows["y"], rows["d"], rows["z"])
+    by_shop = shrinking_density(rows["y"], rows["d"], rows["z"], cluster=np.arange(20_000))
+    assert by_shop[1] == where
+    assert norm.isf(by_shop[0]) == pytest.approx(norm.isf(p), rel=0.05)  # the error is pooled over shares or it is not
 
 
 def test_the_order_of_rows_and_the_scale_of_the_outcome_change_nothing():
