@@ -52,8 +52,9 @@ def test_planted_rates_are_recovered_with_honest_errors_and_bands(slope):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_errors_are_those_of_the_half_sample_bootstrap(ties):
-    u, psi = scores(2, 1_000, 0.8)
+@pytest.mark.parametrize("slope", [0.8, 40.0])  # in the latter nearly all of the error is in the ranks
+def test_errors_are_those_of_the_half_sample_bootstrap(ties, slope):
+    u, psi = scores(2, 1_000, slope)
     score = np.floor(10 * u) if ties else u
     found = rate(score, psi, seed=0, draws=100)
     rng, moved = np.random.default_rng(3), []
