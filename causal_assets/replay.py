@@ -16,7 +16,7 @@ from pathlib import Path
 import dagster as dg
 
 from causal_assets.designs.catalogue import study_of
-from causal_assets.designs.graph import MOMENTS, StudyGraph
+from causal_assets.designs.graph import MOMENTS
 from causal_assets.designs.portfolio import moments_of
 from causal_assets.home import Home
 from causal_assets.ledger import Entry, Kind, Ledger
@@ -50,7 +50,8 @@ def replay(home: Home, given: str, into: Home) -> str | None:
     decided = decision_of(entries, given)
     known = entries[: decided.seq]
     said = [e.payload for e in known if e.kind is Kind.REGISTERED and e.study == decided.study][-1]
-    graph = StudyGraph(study_of(said["type"], said["document"]), decided.study, said["file"])
+    study = study_of(said["type"], said["document"])
+    graph = study.graph(study, decided.study, said["file"])
     warehouse, ledger = _copies(home, into, decided.seq)
     assets = [asset for asset in graph.assets() if asset.key.path[-1] != "mandate"]
     if MOMENTS in graph.study.outcome_deps():

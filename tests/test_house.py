@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "estimators": {"types"},
     "diagnostics": {"types"},
     "targeting": {"types", "estimators"},
-    "memo": {"types", "estimators"},
+    "memo": {"types", "estimators", "targeting"},
     "protocol": {"types"},
     "component": {"home"},
     "decision": {"types", "protocol"},
@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "sources": {"home", "component", "warehouse"},
     "designs": {
         "types", "home", "ledger", "history", "provenance", "protocol", "component", "decision", "tracking",
-        "warehouse", "estimators", "diagnostics", "memo",
+        "warehouse", "estimators", "diagnostics", "memo", "targeting",
     },
     "defs": {"home", "sources", "warehouse", "designs"},
     "definitions": {"home", "ledger", "warehouse", "designs"},

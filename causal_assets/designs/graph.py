@@ -1,4 +1,4 @@
-"""The graph of a study: eight assets, each an adapter that reads, calls its design, writes and reports.
+"""The graph of a study: eight assets, or more, each an adapter that reads, calls its design, writes and reports.
 
 Keys are ``[study, stage]``. A stage's code version is the hash of the protocol fields that it and the stages before it
 read, so that a new decision rule reruns a decision, not a cohort. What a stage writes is sealed with that version in
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
@@ -34,7 +34,7 @@ TRUTH = dg.AssetKey(["marts", "planted_truth"])
 MOMENTS = dg.AssetKey(["studies", "study_moments"])
 # Bumped when a stage's method changes, so that it shows as stale although no YAML changed.
 METHODS = dict.fromkeys(
-    ("registration", "cohort", "outcomes", "estimate", "evidence", "decision", "mandate", "memo"), "1"
+    ("registration", "cohort", "outcomes", "model", "estimate", "evidence", "decision", "mandate", "memo"), "1"
 )
 
 
@@ -45,6 +45,8 @@ class StudyGraph:
     study: Study
     name: str
     file: str
+    # The stages whose tables an estimate is made of.
+    read: ClassVar[tuple[str, ...]] = ("cohort", "outcomes")
 
     def assets(self) -> list[dg.AssetsDefinition]:
         """All stages, in order of flow."""
@@ -144,7 +146,7 @@ class StudyGraph:
 
     def estimate(self) -> dg.AssetsDefinition:
         """Writes and tracks the effects."""
-        deps = [self._key("cohort"), self._key("outcomes")]
+        deps = [self._key(stage) for stage in self.read]
 
         @dg.asset(**self._spec("estimate", deps, "one row per role, outcome and method"), kinds={"python", "mlflow"})
         @in_one_opening
@@ -152,7 +154,7 @@ class StudyGraph:
             """Effects with intervals: primary, secondary, guardrails, course over time, alternatives."""
             from causal_assets.memo.plots import svg
 
-            self._require(warehouse, ledger, "cohort", "outcomes")
+            self._require(warehouse, ledger, *self.read)
             findings = self.study.estimates(warehouse, self.name)
             results.write_estimates(warehouse, self.name, self.protocol, findings)
             self._seal(warehouse, ledger, "estimate", seals.contents(warehouse, self.name, "estimates"))
@@ -176,7 +178,7 @@ class StudyGraph:
         @in_one_opening
         def evidence(warehouse: Warehouse, ledger: Ledger) -> dg.MaterializeResult:
             """What the estimate was put through: every check with its number and threshold."""
-            self._require(warehouse, ledger, "cohort", "outcomes", "estimate")
+            self._require(warehouse, ledger, *self.read, "estimate")
             findings = results.read_estimates(warehouse, self.name)
             found = self.study.evidence(warehouse, self.name, findings, self._in_force(ledger))
             self._write_evidence(warehouse, ledger, found)
@@ -199,7 +201,7 @@ class StudyGraph:
                 results.primary(findings),
                 self.study.guardrails(findings),
                 self._evidence_now(warehouse, ledger, version),
-                self.study.decision,
+                self.study.rule,
                 randomised=self.study.randomised,
                 days_left=self.study.days_left(warehouse),
                 standing=version.standing,

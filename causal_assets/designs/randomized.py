@@ -137,32 +137,37 @@ class RandomizedExperiment(EventStudy):
         from causal_assets.diagnostics.balance import randomized_balance
         from causal_assets.diagnostics.exposure_before_assignment import exposure_before_assignment
         from causal_assets.diagnostics.several_arms import several_arms
-        from causal_assets.diagnostics.srm import srm
-        from causal_assets.diagnostics.srm_sequential import srm_sequential
         from causal_assets.estimators.balance import omnibus
 
-        counts = self.arm_counts(warehouse, study)
-        planned = {self.arms.control: 1 - self.arms.share, self.arms.treatment: self.arms.share}
+        units = sum(self.arm_counts(warehouse, study).values())
         several = warehouse.scalar(f"SELECT count(*) FROM {study}.cohort WHERE arms > 1")
-        by_day = warehouse.rows(
-            "SELECT CAST(assigned_on AS VARCHAR) AS day, count(*) FILTER (NOT treated) AS control, "
-            f"count(*) FILTER (treated) AS treated FROM {study}.cohort GROUP BY 1 ORDER BY 1"
-        )
-        daily = [(row["control"], row["treated"]) for row in by_day]
         found = [
-            srm(counts, planned),
-            srm_sequential([row["day"] for row in by_day], daily, list(planned.values())),
-            several_arms(several, sum(counts.values())),
+            *self.sample_ratio(warehouse, study),
+            several_arms(several, units),
             *self._placebo_period(warehouse, study),
         ]
         if self.exposure is not None:
             early = warehouse.scalar(f"SELECT count(*) FROM {study}.cohort WHERE {EXPOSED_BEFORE} > 0")
-            found.append(exposure_before_assignment(early, sum(counts.values())))
+            found.append(exposure_before_assignment(early, units))
         if self.covariates:
             arms = read_arms(warehouse, f"({arm_moments(f'{study}.cohort', self.covariate_names)})")
             differences = {name: before for name, before, _ in self.balance(warehouse, study)}
             found.append(randomized_balance(differences, omnibus(arms[False][0], arms[True][0])))
         return found
+
+    def sample_ratio(self, warehouse: Warehouse, study: str) -> list[Diagnostic]:
+        """Whether the arms have their planned shares, in all and day by day."""
+        from causal_assets.diagnostics.srm import srm
+        from causal_assets.diagnostics.srm_sequential import srm_sequential
+
+        counts = self.arm_counts(warehouse, study)
+        planned = {self.arms.control: 1 - self.arms.share, self.arms.treatment: self.arms.share}
+        by_day = warehouse.rows(
+            "SELECT CAST(assigned_on AS VARCHAR) AS day, count(*) FILTER (NOT treated) AS control, "
+            f"count(*) FILTER (treated) AS treated FROM {study}.cohort GROUP BY 1 ORDER BY 1"
+        )
+        daily = [(row["control"], row["treated"]) for row in by_day]
+        return [srm(counts, planned), srm_sequential([row["day"] for row in by_day], daily, list(planned.values()))]
 
     def extra_windows(self) -> list[Window]:
         """The primary metric just before, where nothing can have been caused yet, and exposures, if they are logged."""

@@ -239,8 +239,8 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
         alternatives=tuple(e for role, e in findings if role is Role.ALTERNATIVE),
         diagnostics=tuple(results.read_diagnostics(warehouse, name)),
         decision=results.read_decision(warehouse, name),
-        cost_per_unit=study.decision.cost_per_unit,
-        value_per_outcome=study.decision.value_per_outcome,
+        cost_per_unit=study.rule.cost_per_unit,
+        value_per_outcome=study.rule.value_per_outcome,
         profit=(profit.value, profit.low, profit.high) if profit else None,
         data_loss=lost.by_reason,
         rows_in=lost.rows_in,
@@ -252,7 +252,8 @@ def facts(study: Study, warehouse: Warehouse, ledger: Ledger, name: str) -> Memo
         propensity=study.propensity(warehouse, name),
         figures=study.figures(warehouse, name, findings) if findings else {},
         causal_graph=study.drawn,
-        minimum_profit=study.decision.minimum_profit,
+        minimum_profit=study.rule.minimum_profit,
+        tables=study.tables(warehouse, name) if findings else {},
     )
 
 

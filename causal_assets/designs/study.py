@@ -5,7 +5,7 @@ A design says who is in the cohort, how outcomes become estimates and what is ch
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,8 +16,8 @@ from causal_assets.component import YamlComponent, yaml_file
 from causal_assets.decision import Profit
 from causal_assets.designs import reporting, specifications, subgroups
 from causal_assets.designs.graph import StudyGraph
-from causal_assets.memo.facts import Identification
-from causal_assets.protocol import KEYWORDS, NAME, Measure, Protocol, hash_of
+from causal_assets.memo.facts import Identification, Rows
+from causal_assets.protocol import KEYWORDS, NAME, Measure, Protocol, Rule, hash_of
 from causal_assets.types import Diagnostic, Estimate, Registration, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse
@@ -53,6 +53,7 @@ class Study(Protocol, YamlComponent):
     cohort_grain: ClassVar[tuple[str, ...]] = ("unit_id",)
     estimate_fields: ClassVar[tuple[str, ...]] = ()
     evidence_fields: ClassVar[tuple[str, ...]] = ()
+    graph: ClassVar[type[StudyGraph]] = StudyGraph
 
     # --- what a design supplies -----------------------------------------------------------------------------------
 
@@ -160,7 +161,16 @@ class Study(Protocol, YamlComponent):
 
         return {"the answer under other choices": specification_curve(primary, specified, money=self.primary.money)}
 
+    def tables(self, warehouse: Warehouse, study: str) -> Mapping[str, Rows]:  # noqa: ARG002
+        """The design's own tables for the memo, by title: a header, then rows."""
+        return {}
+
     # --- what the graph needs -------------------------------------------------------------------------------------
+
+    @property
+    def rule(self) -> Rule:
+        """When to act on the primary estimate."""
+        return self.decision
 
     @property
     def primary(self) -> Measure:
@@ -194,7 +204,7 @@ class Study(Protocol, YamlComponent):
         return hash_of(self.protocol_document)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """The study's eight assets, keyed by the folder's name.
+        """The study's assets, keyed by the folder's name.
 
         Raises:
             ValueError: a folder name that cannot name tables, or that the warehouse uses itself.
@@ -205,7 +215,7 @@ class Study(Protocol, YamlComponent):
                 f"{context.path}: {name!r} cannot name a study; allowed are lower-case letters, digits and _, "
                 f"and none of {sorted(RESERVED - KEYWORDS)} or of SQL's words"
             )
-        return dg.Definitions(assets=StudyGraph(self, name, str(yaml_file(context))).assets())
+        return dg.Definitions(assets=self.graph(self, name, str(yaml_file(context))).assets())
 
     def arm_counts(self, warehouse: Warehouse, study: str) -> dict[str, int]:
         """Units of the cohort per arm."""
@@ -223,7 +233,7 @@ class Study(Protocol, YamlComponent):
     def profit(self, findings: Sequence[Finding]) -> Profit | None:
         """Incremental profit per treated unit."""
         primary = results.primary(findings)
-        return Profit.of(primary, self.decision) if primary else None
+        return Profit.of(primary, self.rule) if primary else None
 
     def evidence(
         self, warehouse: Warehouse, study: str, findings: Sequence[Finding], version: Registration

@@ -232,6 +232,8 @@ class MemoDocument(Part):
     checks: list[Check]
     balance: list[Balance]
     propensity: Propensity | None
+    tables: dict[str, list[list[str]]]
+    """The design's own tables by title: a header, then rows."""
     rows_in: int
     data_loss: list[Loss]
     what_would_change: list[str]
@@ -269,6 +271,7 @@ class MemoDocument(Part):
             checks=[Check.of(check) for check in facts.diagnostics],
             balance=[Balance(covariate=name, before=before, after=after) for name, before, after in facts.balance],
             propensity=_propensity(facts),
+            tables={title: [list(row) for row in rows] for title, rows in facts.tables.items()},
             data_loss=[Loss(reason=reason, rows=rows) for reason, rows in facts.data_loss],
             what_would_change=consequences.what_would_change(facts),
         )

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from causal_assets.estimators.causal_graph import CausalGraph
 
 
+# A table as text: its header, then its rows.
+Rows = Sequence[Sequence[str]]
+
+
 class Reading(StrEnum):
     """How far the primary estimate may be put into words."""
 
@@ -111,7 +115,8 @@ class MemoFacts:
     show, or the largest rise where the outcome is in ``harmed_by_increase``. ``profit`` is (value, low, high) in
     dollars per treated unit. ``primary`` is None while no unit's window has passed. ``balance`` rows are (covariate,
     standardised mean difference before, after adjustment or None); ``propensity`` is (bin edges, treated per bin,
-    control per bin); ``figures`` are the design's own plots by title; ``causal_graph`` is the one that the protocol
+    control per bin); ``figures`` and ``tables`` are the design's own plots and
+    tables by title; ``causal_graph`` is the one that the protocol
     draws. ``what_would_change`` is what the design can do next, whatever this study found.
 
     Raises:
@@ -153,6 +158,7 @@ class MemoFacts:
     figures: Mapping[str, "Figure"] = field(default_factory=dict)
     causal_graph: "CausalGraph | None" = None
     minimum_profit: float = 0.0
+    tables: Mapping[str, Rows] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.primary is None) is not (self.profit is None):

@@ -92,10 +92,11 @@ def best_linear_prediction(
     """Least squares of doubly robust scores ``psi`` (n,) on predicted effects ``score`` (n,), about their mean.
 
     The model must not have seen these units. Errors are HC2 with n - 2 degrees of freedom, or by ``cluster`` (n,) CR2
-    with Bell and McCaffrey's. A constant score, as of a model without heterogeneity, has an effect but no slope.
+    with Bell and McCaffrey's. A constant score, as of a model without heterogeneity, has an effect but no slope. The
+    test of the slope is large-sample: predictions with a long tail and few events in a small arm make it too eager.
 
     Source: Chernozhukov, Demirer, Duflo & Fernandez-Val (2018), Generic machine learning inference on heterogeneous
-    treatment effects, arXiv 1712.04802, theorem 2.1, the weighted residual there being a doubly robust score here.
+    treatment effects, arXiv 1712.04802: best linear predictor, here from doubly robust scores.
 
     Raises:
         ValueError: lengths that differ, NaN or infinite entries, fewer than ``FEWEST_IN_GROUP`` units, a slope
@@ -125,7 +126,7 @@ def sorted_groups(
     there may be fewer groups. t intervals, each group's own variance or CR2 by ``cluster`` (n,), at level^(1/groups):
     together they hold at ``level`` whatever the dependence of the normal estimates (Sidak 1967).
 
-    Source: Chernozhukov et al. (2018), arXiv 1712.04802, section 2.3.
+    Source: Chernozhukov et al. (2018), arXiv 1712.04802: sorted group average treatment effects.
 
     Raises:
         ValueError: lengths that differ, NaN or infinite entries, a group of fewer than ``FEWEST_IN_GROUP`` units.
@@ -175,7 +176,7 @@ def characteristics(
     Units of one score stay together, as in ``sorted_groups``. Welch's t intervals at level^(1/k), so that all k hold at
     ``level`` together.
 
-    Source: Chernozhukov et al. (2018), arXiv 1712.04802, section 2.4 (classification analysis, CLAN).
+    Source: Chernozhukov et al. (2018), arXiv 1712.04802: classification analysis.
 
     Raises:
         ValueError: shapes that do not fit, NaN or infinite entries, a fifth of fewer than ``FEWEST_IN_GROUP`` units.
@@ -186,8 +187,8 @@ def characteristics(
     (scores,) = vectors(score=score)
     covariates = matrix(x, scores.size)
     required_level(level)
-    if len(names) != covariates.shape[1]:
-        raise ValueError(f"names: expected {covariates.shape[1]}, got {len(names)}")
+    if not 0 < len(names) == covariates.shape[1]:
+        raise ValueError(f"names: expected one for each of {covariates.shape[1]} covariates, got {len(names)}")
     code, size = _sorted(scores, FIFTHS)
     if size.size < 2:
         raise Refusal("score: is the same for all units, so that none is more affected than another")

@@ -1,4 +1,4 @@
-"""Which candidate is kept: the doubly robust loss on rows that none has learned from, the simpler one where in doubt."""
+"""Which candidate is kept: by doubly robust loss on rows none has learned from, the simpler one where in doubt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ BYTES = 60
 
 @dataclass(frozen=True)
 class Budget:
-    """Processor seconds and memory that a search may take, by measured rates and not by the clock: same in, same out."""
+    """Processor seconds and memory that a search may take, by measured rates, not by the clock: same in, same out."""
 
     seconds: float = 600.0
     gigabytes: float = 4.0
@@ -144,5 +144,3 @@ def _within_memory(sample: Sample, selecting: NDArray[np.bool_], gigabytes: floa
         own = stratum == label
         kept[own] = draw[own].argsort().argsort() < round(most * own.sum() / n)
     return kept
-
-

@@ -65,7 +65,9 @@ class Features:
         for name, kinds in self.kinds.items():
             given = _text(columns[name])
             if unseen := sorted(set(np.unique(given).tolist()) - set(kinds)):
-                raise ValueError(f"features: {name}: {unseen[:5]} not seen when the model was made; known {list(kinds)}")
+                raise ValueError(
+                    f"features: {name}: {unseen[:5]} not seen when the model was made; known {list(kinds)}"
+                )
             found += [(given == kind).astype(np.float64) for kind in kinds[1:]]
         return np.stack(found, axis=1)
 
@@ -83,5 +85,7 @@ def _number(name: str, given: Any) -> Floats:
 def _text(given: Any) -> NDArray[Any]:
     values = np.ma.asarray(given)
     if values.dtype == object:
-        values = np.ma.masked_array(values, mask=np.ma.getmaskarray(values) | np.array([v is None for v in values.data]))
+        values = np.ma.masked_array(
+            values, mask=np.ma.getmaskarray(values) | np.array([v is None for v in values.data])
+        )
     return np.ma.filled(values.astype(str), UNKNOWN)

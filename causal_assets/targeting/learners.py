@@ -60,7 +60,7 @@ class Constant:
 
     effects: Floats
 
-    def __call__(self, x: Floats) -> Floats:
+    def __call__(self, x: Floats) -> Floats:  # noqa: D102
         return np.tile(self.effects, (len(x), 1))
 
 
@@ -71,7 +71,7 @@ class Library:
     predict: Callable[..., Any]
     arguments: dict[str, Any]
 
-    def __call__(self, x: Floats) -> Floats:
+    def __call__(self, x: Floats) -> Floats:  # noqa: D102
         return np.asarray(self.predict(x, **self.arguments), dtype=np.float64).reshape(len(x), -1)
 
 
@@ -81,7 +81,7 @@ class Columns:
 
     models: tuple[Callable[[Floats], Floats], ...]
 
-    def __call__(self, x: Floats) -> Floats:
+    def __call__(self, x: Floats) -> Floats:  # noqa: D102
         return np.column_stack([model(x) for model in self.models])
 
 
@@ -95,7 +95,7 @@ class GivenOutcome(BaseEstimator):
         self.first = first
         self.arms = arms
 
-    def fit(self, x: Floats, y: Any, **_: Any) -> "GivenOutcome":
+    def fit(self, *_: Any, **__: Any) -> "GivenOutcome":
         """Learn nothing."""
         return self
 
@@ -114,7 +114,7 @@ class GivenPropensity(BaseEstimator):
         self.first = first
         self.arms = arms
 
-    def fit(self, x: Floats, y: Any, **_: Any) -> "GivenPropensity":
+    def fit(self, *_: Any, **__: Any) -> "GivenPropensity":
         """Learn nothing."""
         self.classes_ = np.arange(self.arms)
         return self
@@ -136,35 +136,35 @@ def linear(task: Task) -> Effects:
     return _doubly_robust(task, LinearDRLearner)
 
 
-def s_learner(task: Task, **settings: float) -> Effects:
+def s_learner(task: Task, **settings: Any) -> Effects:
     """One outcome model per treatment with the treatment as a feature (causalml)."""
     from causalml.inference.meta import BaseSRegressor
 
     return _meta(task, BaseSRegressor, settings, with_propensity=False)
 
 
-def t_learner(task: Task, **settings: float) -> Effects:
+def t_learner(task: Task, **settings: Any) -> Effects:
     """One outcome model per arm (causalml)."""
     from causalml.inference.meta import BaseTRegressor
 
     return _meta(task, BaseTRegressor, settings, with_propensity=False)
 
 
-def x_learner(task: Task, **settings: float) -> Effects:
+def x_learner(task: Task, **settings: Any) -> Effects:
     """Effects imputed by the other arm's outcome model (Kunzel et al. 2019; causalml)."""
     from causalml.inference.meta import BaseXRegressor
 
     return _meta(task, BaseXRegressor, settings, with_propensity=True)
 
 
-def dr_learner(task: Task, **settings: float) -> Effects:
+def dr_learner(task: Task, **settings: Any) -> Effects:
     """Doubly robust scores regressed on the features (Kennedy 2023; EconML)."""
     from econml.dr import DRLearner
 
     return _doubly_robust(task, DRLearner, model_final=trees(task.seed, **settings))
 
 
-def r_learner(task: Task, **settings: float) -> Effects:
+def r_learner(task: Task, **settings: Any) -> Effects:
     """Residual on residual (Nie & Wager 2021; EconML's NonParamDML), each treatment against the control."""
     from econml.dml import NonParamDML
 
@@ -172,9 +172,10 @@ def r_learner(task: Task, **settings: float) -> Effects:
     for k in range(1, task.sample.treatments + 1):
         pair = task.against_control(k)
         p = pair.sample.x.shape[1]
+        final = trees(task.seed, **settings)
         learner = NonParamDML(
-            model_y=GivenOutcome(p), model_t=GivenPropensity(p + 1), model_final=trees(task.seed, **settings), discrete_treatment=True,
-            cv=2, random_state=task.seed,
+            model_y=GivenOutcome(p), model_t=GivenPropensity(p + 1), model_final=final, discrete_treatment=True, cv=2,
+            random_state=task.seed,
         )  # fmt: skip
         models.append(_residual(pair, learner))
     return Columns(tuple(models))
@@ -189,14 +190,14 @@ def forest(task: Task) -> Effects:
         pair = task.against_control(k)
         p = pair.sample.x.shape[1]
         learner = CausalForestDML(
-            model_y=GivenOutcome(p), model_t=GivenPropensity(p + 1), discrete_treatment=True, cv=2, random_state=task.seed,
-            inference=False, n_jobs=1, **FOREST,
+            model_y=GivenOutcome(p), model_t=GivenPropensity(p + 1), discrete_treatment=True, cv=2,
+            random_state=task.seed, inference=False, n_jobs=1, **FOREST,
         )  # fmt: skip
         models.append(_residual(_drawn(pair, FOREST_ROWS), learner))
     return Columns(tuple(models))
 
 
-def transformed_outcome(task: Task, **settings: float) -> Effects:
+def transformed_outcome(task: Task, **settings: Any) -> Effects:
     """The inverse-propensity-weighted outcome regressed on the features (Athey & Imbens 2016)."""
     arms = task.sample.arm[:, None] == np.arange(task.propensity.shape[1])
     weighted = task.sample.y[:, None] * arms / task.propensity
@@ -220,7 +221,7 @@ def uplift_forest(task: Task) -> Effects:
     return Library(learner.predict, {})
 
 
-def _meta(task: Task, kind: type, settings: dict[str, float], *, with_propensity: bool) -> Effects:
+def _meta(task: Task, kind: type, settings: dict[str, Any], *, with_propensity: bool) -> Effects:
     sample = task.sample
     learner = kind(learner=trees(task.seed, **settings), control_name=0)
     if not with_propensity:
@@ -239,7 +240,7 @@ class Blended:
     learner: Any
     shares: dict[int, float]
 
-    def __call__(self, x: Floats) -> Floats:
+    def __call__(self, x: Floats) -> Floats:  # noqa: D102
         return np.asarray(self.learner.predict(x, p=_tiled(self.shares, len(x))), dtype=np.float64)
 
 

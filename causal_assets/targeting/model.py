@@ -1,4 +1,4 @@
-"""A frozen answer to "who responds": effects with intervals, segments and a treatment for any unit with its features."""
+"""A frozen answer to "who responds": effects with intervals, and a treatment for any unit with its features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,9 @@ from causal_assets.targeting.calibration import BestLinearPrediction, best_linea
 from causal_assets.targeting.choice import Budget, Choice, choose
 from causal_assets.targeting.features import Features
 from causal_assets.targeting.learners import DEFAULT
+from causal_assets.targeting.measures import Measure
 from causal_assets.targeting.nuisances import Arms, Sample, potential_scores
+from causal_assets.targeting.rate import rate
 
 # What a unit's rows serve for; a unit is in one fold for good.
 LEARN, SELECT, TEST, POLICY = range(4)
@@ -60,15 +62,15 @@ class UpliftModel:
     """The winner of a search, calibrated on the test fold, and the rule that its effects are acted on by.
 
     ``lines`` are the mean effects of units by their prediction, one per treatment; where nobody in particular was shown
-    to respond more (``responds`` is False) the line is flat. ``cut`` parts units of low expected outcome without
-    treatment from those of high. All of it was fixed before any unit of the policy fold was looked at.
+    to respond more (``responds`` is False, by the test in ``tested``) the line is flat. ``cut`` parts units of low
+    expected outcome without treatment from those of high. All was fixed before a unit of the policy fold was looked at.
     """
 
     features: Features
     treatments: Treatments
     choice: Choice
     lines: tuple[BestLinearPrediction, ...]
-    tested: tuple[BestLinearPrediction, ...]
+    tested: tuple[Measure, ...]
     responds: tuple[bool, ...]
     rule: Rule
     cut: float
@@ -86,7 +88,7 @@ class UpliftModel:
         raw = self.choice.effects(x)
         effect, low, high = calibrated(self.lines, raw, self.level)
         expected, propensity = self.choice.nuisances.at(x)
-        chosen = self.rule.treat(effect, self.treatments.cost)
+        chosen = self.rule.treat(effect, self.treatments.cost).astype(np.intp)
         return Scored(
             raw=raw, effect=effect, low=low, high=high, expected=expected, propensity=propensity, chosen=chosen
         )
@@ -95,7 +97,7 @@ class UpliftModel:
 def calibrated(lines: Sequence[BestLinearPrediction], raw: Floats, level: float) -> tuple[Floats, Floats, Floats]:
     """Mean effects (n, K) of units predicted ``raw`` (n, K), and the ends of their intervals."""
     found = [line.effect(column) for line, column in zip(lines, raw.T, strict=True)]
-    effect, error = (np.stack(part, axis=1) for part in zip(*found, strict=True))
+    effect, error = (np.stack([one[part] for one in found], axis=1) for part in (0, 1))
     half = NormalDist().inv_cdf((1 + level) / 2) * error
     return effect, effect - half, effect + half
 
@@ -116,8 +118,9 @@ def fit(
 ) -> UpliftModel:
     """Search on the folds LEARN and SELECT, test and calibrate the winner on TEST, fix the rule; POLICY is not read.
 
-    A treatment's effect is let vary where its slope on the test fold is above zero at one-sided 5%, corrected for the
-    number of treatments (Holm). ``value`` is money per unit of outcome.
+    A treatment's effect is let vary where its Qini-weighted RATE on the test fold is above zero at one-sided 5%,
+    corrected for the number of treatments (Holm): of the tests for heterogeneity the one that keeps its size where
+    outcomes are rare and predictions long-tailed. ``value`` is money per unit of outcome.
 
     Raises:
         ValueError: a fold or an arm with too few rows; see ``choose`` and ``best_linear_prediction``.
@@ -131,11 +134,11 @@ def fit(
     potential = potential_scores(own, *choice.nuisances.at(own.x))
     psi, raw = potential[:, 1:] - potential[:, :1], choice.effects(own.x)
     cluster = own.unit if len(np.unique(own.unit)) < len(own.unit) else None
-    tested = [best_linear_prediction(psi[:, k], raw[:, k], cluster=cluster, level=level) for k in range(psi.shape[1])]
+    sloped = [best_linear_prediction(psi[:, k], raw[:, k], cluster=cluster, level=level) for k in range(psi.shape[1])]
     flat = [best_linear_prediction(column, np.zeros(len(column)), cluster=cluster, level=level) for column in psi.T]
-    p = np.array([1.0 if line.slope is None else line.slope.p_value for line in tested])
-    responds = step_down(p) < ALPHA
-    lines = tuple(line if shown else same for line, same, shown in zip(tested, flat, responds, strict=True))
+    ranked = [rate(raw[:, k], psi[:, k], seed=seed, level=level).qini for k in range(psi.shape[1])]
+    responds = step_down(np.array([one.p_value for one in ranked])) < ALPHA
+    lines = tuple(line if shown else same for line, same, shown in zip(sloped, flat, responds, strict=True))
     before = fold != POLICY
     effect, *_ = calibrated(lines, choice.effects(sample.x[before]), level)
     share = before.mean()
@@ -149,6 +152,6 @@ def fit(
     ).rule
     expected, _ = choice.nuisances.at(sample.x[before])
     return UpliftModel(
-        features=features, treatments=treatments, choice=choice, lines=lines, tested=tuple(tested),
+        features=features, treatments=treatments, choice=choice, lines=lines, tested=tuple(ranked),
         responds=tuple(map(bool, responds)), rule=rule, cut=float(np.median(expected[:, 0])), level=level,
     )  # fmt: skip

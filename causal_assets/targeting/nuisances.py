@@ -1,7 +1,7 @@
 """What every candidate shares: expected outcomes by arm and propensities, cross-fitted by unit once."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,12 +17,12 @@ Arms = NDArray[np.intp]
 
 FOLDS = 3
 # Boosted trees that cannot memorise a unit: leaves of at least 50 rows.
-SHALLOW = {"num_leaves": 8, "n_estimators": 100, "learning_rate": 0.05, "min_child_samples": 50}
+SHALLOW: dict[str, Any] = {"num_leaves": 8, "n_estimators": 100, "learning_rate": 0.05, "min_child_samples": 50}
 # An arm of fewer rows in a fold than this leaves nothing to learn of it.
 LEAST_PER_ARM = 50
 
 
-def trees(seed: int, **settings: float) -> "LGBMRegressor":
+def trees(seed: int, **settings: Any) -> "LGBMRegressor":
     """LightGBM with this project's settings, not yet fitted; the same rows give the same trees on any machine."""
     from lightgbm import LGBMRegressor
 
@@ -123,9 +123,7 @@ def fit_nuisances(sample: Sample, *, randomised: bool, seed: int) -> Nuisances:
     for k in range(FOLDS):
         out = fold == k
         learned = sample.where(~out)
-        models = tuple(
-            trees(seed).fit(learned.x[learned.arm == a], learned.y[learned.arm == a]) for a in range(arms)
-        )
+        models = tuple(trees(seed).fit(learned.x[learned.arm == a], learned.y[learned.arm == a]) for a in range(arms))
         outcome_models.append(models)
         expected[out] = np.stack([model.predict(sample.x[out]) for model in models], axis=1)
         if shares is None:

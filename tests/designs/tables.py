@@ -67,8 +67,8 @@ def tell(home: Home, design: type[TableStudy], fields: dict[str, Any], columns: 
     home.mlflow.mkdir(exist_ok=True)
     shutil.copy(tracking_database(), home.mlflow)
     built = house_of(home, design, fields)
-    stages = ("registration", "cohort", "outcomes", "estimate", "evidence", "decision", "mandate", "memo")
-    result = built.run(*((NAME, stage) for stage in stages))
+    stages = built.definitions.resolve_asset_graph().get_all_asset_keys()
+    result = built.run(*(key.path for key in sorted(stages) if key.path[0] == NAME))
     if not result.success:
         raise dg.Failure(failures(result))
     warehouse = built.warehouse

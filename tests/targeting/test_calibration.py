@@ -192,8 +192,10 @@ def test_input_that_makes_no_sense_is_refused_by_name():
         sorted_groups(psi[:100], u[:100])
     with pytest.raises(ValueError, match="groups: expected at least 2, got 1"):
         sorted_groups(psi, u, groups=1)
-    with pytest.raises(ValueError, match="names: expected 2, got 1"):
+    with pytest.raises(ValueError, match="names: expected one for each of 2 covariates, got 1"):
         characteristics(np.zeros((500, 2)), ["age"], u)
+    with pytest.raises(ValueError, match="names: expected one for each of 0 covariates, got 0"):
+        characteristics(np.zeros((500, 0)), [], u)
     with pytest.raises(ValueError, match="columns \\[1\\] hold NaN"):
         characteristics(np.column_stack([u, np.where(u > 0.5, np.nan, u)]), ["age", "income"], u)
     with pytest.raises(ValueError, match="score: 1 entries are NaN"):

@@ -51,6 +51,16 @@ def test_planted_rates_are_recovered_with_honest_errors_and_bands(slope):
     assert all(binomtest(int(c), SEEDS, p).pvalue > 0.01 for c, p in zip(claimed, power, strict=True))
 
 
+def test_with_few_events_among_few_controls_the_qini_weighting_still_finds_nothing_in_noise():
+    claimed = 0
+    for seed in range(SEEDS):
+        rng = np.random.default_rng(seed)
+        d, y = rng.random(4_000) < 0.95, rng.random(4_000) < 0.05
+        psi = np.where(d, 1 / 0.95, -1 / 0.05) * (y - 0.05)
+        claimed += rate(rng.normal(size=4_000), psi, seed=seed, draws=100).qini.p_value < 0.05
+    assert binomtest(claimed, SEEDS, 0.05, alternative="greater").pvalue > 0.05
+
+
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("slope", [0.8, 40.0])  # in the latter nearly all of the error is in the ranks
 def test_errors_are_those_of_the_half_sample_bootstrap(ties, slope):
