@@ -4,6 +4,7 @@ from math import isfinite, log
 
 from causal_assets.memo import words
 from causal_assets.memo.facts import MemoFacts, Reading
+from causal_assets.targeting.policy_value import GAIN
 from causal_assets.types import Diagnostic, Estimate, Role, Status
 
 BENEFITS, HARMS = "Benefits", "Harms"
@@ -46,7 +47,7 @@ def _effect(facts: MemoFacts, estimate: Estimate) -> str:
 
 def costs(facts: MemoFacts) -> list[str]:
     """What the treatment cost, and the effect from which it pays, where there may be one."""
-    if facts.primary is None:
+    if facts.primary is None or facts.primary.estimand == GAIN:
         return []
     dollars, unit, primary = words.shower(money=True), facts.unit, facts.primary
     total = facts.cost_per_unit * primary.n_treated
@@ -82,6 +83,8 @@ def _profit(facts: MemoFacts) -> list[str]:
     signed = words.shower(money=True, sign=True)
     end = f"the {{}} end of profit per {facts.unit} is {{}}, the rule asks for more than {dollars(least)}"
     if low > least:
+        if facts.primary is not None and facts.primary.estimand == GAIN:
+            return [f"Profit: {end.format('lower', signed(low))}. {dollars(low - least)} less would undo that."]
         paid, most = dollars(facts.cost_per_unit), dollars(facts.cost_per_unit + low - least)
         return [
             f"Profit: {end.format('lower', signed(low))}. A cost of {most} instead of {paid} per treated {facts.unit}, "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from causal_assets.memo import consequences, graph_plot, plots, sentences, words
 from causal_assets.memo.facts import MemoFacts, Reading
+from causal_assets.targeting.policy_value import GAIN
 from causal_assets.types import Role, Status
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def render(facts: MemoFacts) -> str:
         facts=facts,
         words=words,
         sentences=sentences,
+        gain=GAIN,
         effect="Difference" if facts.reading is Reading.NOT_AN_EFFECT else "Effect",
         rows=[sentences.row(facts, role, estimate) for role, estimate in facts.outcomes],
         design=design,

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from causal_assets.memo import words
 from causal_assets.memo.facts import Assumption, MemoFacts, Reading
+from causal_assets.targeting.policy_value import GAIN
 from causal_assets.types import Deviation, Estimate, Role, Standing, Status, Verdict
 
 ESTIMANDS = {
@@ -21,6 +22,7 @@ ESTIMANDS = {
     "ATE of being switched on": "all {unit}s, in periods in which it is switched on",
     "interaction of both experiments": "what the other experiment does to the effect",
     "ACME": "all {unit}s, the part of the effect that goes through the mediator",
+    GAIN: "all {unit}s, those the policy leaves alone included",
     "ADE": "all {unit}s, the part of the effect that does not go through the mediator",
 }
 SCALES_TO_TREATED = frozenset({"ATE", "ITT", "ATT"})  # an overlap effect says nothing of all the treated
@@ -56,10 +58,12 @@ def headline(facts: MemoFacts) -> str:
         case Verdict.SHIP if facts.profit and estimate:
             dollars = words.shower(money=True)
             value, low, high = facts.profit
-            return (
-                f"Ship: the intervention is worth {dollars(value)} per {facts.unit} after its cost "
-                f"({words.level(estimate.level)} interval {words.interval(low, high, dollars)})."
+            what = (
+                f"{_chosen(facts)} is worth {dollars(value)} per {facts.unit} more than {_alternative(estimate)}"
+                if estimate.estimand == GAIN
+                else f"the intervention is worth {dollars(value)} per {facts.unit}"
             )
+            return f"Ship: {what} after its cost ({words.level(estimate.level)} interval {words.interval(low, high, dollars)})."
         case Verdict.KEEP_RUNNING if days:
             return f"Keep running: {outcome} can be read for every {facts.unit} in {_days(days)}."
         case Verdict.NOT_IDENTIFIED:
@@ -75,10 +79,24 @@ def _days(n: int) -> str:
     return f"{n} day{'s' * (n != 1)}"
 
 
+def _chosen(facts: MemoFacts) -> str:
+    return f"choosing for each {facts.unit}"
+
+
+def _alternative(estimate: Estimate) -> str:
+    return estimate.method.removeprefix("against ")
+
+
 def _clause(facts: MemoFacts) -> str:
     estimate = facts.primary
     if estimate is None:
         return "there is no estimate yet"
+    if estimate.estimand == GAIN:  # its method names the alternative
+        if facts.reading is not Reading.CLEAR:
+            return f"that {_chosen(facts)} beats {_alternative(estimate)} cannot be shown"
+        size = words.number(abs(estimate.value), money=True)
+        more = "more" if estimate.value > 0 else "less"
+        return f"{_chosen(facts)} brings {size} per {facts.unit} {more} than {_alternative(estimate)}"
     outcome = words.name(estimate.outcome)
     if facts.reading is not Reading.CLEAR:
         return f"the effect on {outcome} cannot be told from zero"
@@ -172,6 +190,8 @@ def tiles(facts: MemoFacts) -> list[Tile]:
     level = words.level(estimate.level)
     show = words.shower(money=estimate.outcome in facts.currency_outcomes, sign=True)
     dollars = words.shower(money=True, sign=True)
+    if estimate.estimand == GAIN:
+        return [_tile(f"Gain per {unit} over {_alternative(estimate)}", *facts.profit, dollars, level)]
     found = [_tile(f"Effect on {outcome}, per {unit}", estimate.value, estimate.low, estimate.high, show, level)]
     if estimate.estimand in SCALES_TO_TREATED:
         n = estimate.n_treated
