@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "history": {"types", "ledger", "protocol"},
     "estimators": {"types"},
     "diagnostics": {"types"},
+    "targeting": {"types", "estimators"},
     "memo": {"types", "estimators"},
     "protocol": {"types"},
     "component": {"home"},
@@ -35,7 +36,7 @@ MAY_IMPORT = {
     "replay": {"home", "ledger", "designs", "warehouse"},
     "demo": {"types", "home", "warehouse", "defs", "definitions"},
 }  # fmt: skip
-STATISTICS = {"types", "estimators", "diagnostics", "memo"}
+STATISTICS = {"types", "estimators", "diagnostics", "targeting", "memo"}
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
