@@ -5,7 +5,7 @@
 Two treatments whose costs differ between units; a budget alone, or a budget, two capacities and a limit on contacts.
 Every way has a process of its own, in turn; the time is the CPU time of one call after one on 1,000 units, imports and
 data outside. Printed and written to ``docs/benchmarks/allocation.md``: the ratio of the peer's time to ours (minimum,
-median, maximum), peak memory with and without the arrays given, what the bound leaves open, and how our time grows.
+median, maximum), peak memory, in all and beyond making the data, what the bound leaves open, and how our time grows.
 """
 
 import argparse
@@ -121,7 +121,7 @@ def page(ran: dict[tuple[str, int], list[dict[str, Any]]], rounds: int) -> str:
         "solves the relaxed problem and may split units: its profit is the bound. The gap is ours, of whole units, in "
         "money, where a unit's profit is at most about 0.5.",
         "",
-        "| way | units | time / ours: min | median | max | CPU seconds | peak MB | beyond the arrays | profit | gap |",
+        "| way | units | time / ours: min | median | max | CPU seconds | peak MB | beyond data | profit | gap |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for (way, n), runs in ran.items():
