@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "estimators": {"types"},
     "diagnostics": {"types"},
     "targeting": {"types", "estimators"},
-    "memo": {"types", "estimators", "targeting"},
+    "memo": {"types", "estimators"},
     "protocol": {"types"},
     "component": {"home"},
     "decision": {"types", "protocol"},

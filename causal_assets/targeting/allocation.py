@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from causal_assets.estimators.inference import Floats
 from causal_assets.targeting.knapsack import Arms, Dual, Index, Solved, Units, best
 
-# A limit counts as kept up to this share of it, and profits as equal up to this share of the largest.
+# A limit counts as kept up to this share of it, and a unit's choices as equal up to this share of its profit.
 WITHIN = 1e-9
 
 
@@ -217,7 +217,7 @@ def _chosen(units: Units, fee: Floats, found: Solved, weight: Floats, code: Inde
     parts, surplus, tied = [], 0.0, 0
     for _, profit, cost in units.chunks():
         arm, net = best(profit, cost, fee)
-        equal = WITHIN * np.abs(profit).max()
+        equal = WITHIN * np.abs(profit).max(axis=0)
         others = profit - fee[0] * cost - fee[1:, None] >= net - equal
         tied += int((others.sum(axis=0) + (net <= equal) > 1).sum())
         surplus += net.sum()

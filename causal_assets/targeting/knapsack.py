@@ -34,7 +34,7 @@ PROGRAMME = 2_000
 SAMPLES = 4
 # Rounds of cuts. Each halves the bounds or better unless the best prices are no single point.
 ROUNDS = 60
-# Prices known to this share of the largest: units that still choose differently are tied.
+# Prices known to this share of the usual: units that still choose differently are tied.
 NARROW = 1e-7
 # Sums over many units have rounding errors of about this share; cuts leave them room.
 ROUNDING = 1e-11
@@ -208,7 +208,10 @@ class Dual:
         units = self.units.take(left)
         profit, cost = units.whole()
         use = self.fees[1:] + cost[:, :, None] * self.fees[0]  # (m, K, d)
-        room = (limits - self.fees.T @ settled.used).clip(min=0.0)
+        room = limits - self.fees.T @ settled.used
+        if (room < -BOX * limits).any():
+            raise ArithmeticError(f"the settled units use more than the limits {limits.tolist()}: {room.tolist()} left")
+        room = room.clip(min=0.0)
         if len(left) <= PROGRAMME:
             counts, prices = _vertex(profit, use, units.weight, room, self.fees, paid)
         else:
@@ -261,8 +264,11 @@ class _Place:
 
     def __post_init__(self) -> None:
         self.low = np.zeros_like(self.high)
-        self.largest = self.fees @ self.high
-        self.paid = np.column_stack([np.zeros_like(self.largest), self.largest])
+        self.paid = np.column_stack([np.zeros(len(self.fees)), self.fees @ self.high])
+        # What units earn on average for what they use where nothing is priced: the largest price may be an outlier's.
+        free = self.cuts[0]
+        usual = np.divide(free.surplus, free.usage, out=self.high.copy(), where=free.usage > 0)
+        self.close = NARROW * (self.fees @ np.minimum(usual, self.high))
 
     def _forbidden(self) -> tuple[Floats, Floats]:
         """Unit rows A (t, d) and b (t,) of A z <= b, in coordinates z where the box is [0, 1]."""
@@ -285,14 +291,15 @@ class _Place:
             *zip(np.eye(len(width)), self.low[:, None], self.high[:, None], strict=True),
             *zip(self.fees, self.paid[:, :1], self.paid[:, 1:], strict=True),
         ):
+            scale = np.abs(target * width).max() or 1.0  # the programme takes small numbers for zero
             for end, sign in ((least, 1.0), (most, -1.0)):
-                found = linprog(sign * target * width, rows, room, bounds=(0, 1), method="highs-ds")
+                found = linprog(sign * target * width / scale, rows, room, bounds=(0, 1), method="highs-ds")
                 if found.status != 0:  # no more than rounding errors is left
                     self.narrow = True
                     return
-                reach = target @ start + sign * found.fun - sign * BOX * (np.abs(target) @ width)
+                reach = target @ start + sign * scale * found.fun - sign * BOX * (np.abs(target) @ width)
                 end[0] = max(end[0], reach) if sign > 0 else min(end[0], reach)
-        self.narrow = bool((self.paid[:, 1] - self.paid[:, 0] <= NARROW * self.largest).all())
+        self.narrow = bool((self.paid[:, 1] - self.paid[:, 0] <= self.close).all())
 
     def centre(self) -> Floats:
         """Centre (d,) of the largest ball that fits, the box being a cube."""

@@ -155,12 +155,15 @@ def test_the_order_of_many_rows_changes_nothing_either():
     assert moved.rule.prices.contacts == pytest.approx(base.rule.prices.contacts, rel=1e-6)
 
 
-def test_money_in_another_currency_changes_no_choice():
+@pytest.mark.parametrize("rate", [1e-9, 100.0, 1e9])
+def test_money_in_another_currency_changes_no_choice(rate):
     effect, cost = _units(5_000, 2, 6)
-    base = allocate(effect, cost, value=VALUE, budget=200.0)
-    other = allocate(effect, 100 * cost, value=100 * VALUE, budget=20_000.0)
+    limits = {"capacity": [300, 250], "contacts": 500}
+    base = allocate(effect, cost, value=VALUE, budget=200.0, **limits)
+    other = allocate(effect, rate * cost, value=rate * VALUE, budget=rate * 200.0, **limits)
     np.testing.assert_array_equal(other.chosen, base.chosen)
     assert other.rule.prices.budget == pytest.approx(base.rule.prices.budget, rel=1e-6)
+    assert other.rule.prices.contacts == pytest.approx(rate * base.rule.prices.contacts, rel=1e-6)
 
 
 def test_costs_by_treatment_are_costs_by_unit_that_do_not_differ_and_single_precision_will_do():
