@@ -30,7 +30,7 @@ class Home:
 
     @property
     def ledger(self) -> Path:
-        """The append-only record of registrations, reads, decisions and mandates."""
+        """The append-only record of registrations, reads, decisions, mandates and champions."""
         return self.root / "ledger.sqlite"
 
     @property
@@ -45,5 +45,5 @@ class Home:
 
     @property
     def mlflow(self) -> Path:
-        """Tracking database and artifacts."""
+        """Tracking database, registry and artifacts."""
         return self.root / "mlflow"

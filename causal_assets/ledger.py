@@ -1,4 +1,4 @@
-"""The append-only, hash-chained record of what was registered, read, decided and granted, in order.
+"""The append-only, hash-chained record of what was registered, read, decided, granted and promoted, in order.
 
 SQLite, apart from the warehouse: the ledger must outlive every rebuild of the tables and be readable while the
 engine's file is locked. Each entry's hash covers its content and the hash before it, so a later change of any entry
@@ -31,6 +31,9 @@ class Kind(StrEnum):
     DECIDED = "decided"
     MANDATE_GRANTED = "mandate granted"
     MANDATE_REVOKED = "mandate revoked"
+    PROMOTED = "promoted"
+    DEMOTED = "demoted"
+    ROLLED_BACK = "rolled back"
 
 
 class NotRegisteredError(Exception):

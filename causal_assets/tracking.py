@@ -4,10 +4,15 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from causal_assets.home import Home
 from causal_assets.protocol import hash_of
 from causal_assets.types import Estimate, Role
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 # What the tracking database takes no metric's name with.
 UNFIT = re.compile(r"[^\w\-. /]")
@@ -30,22 +35,13 @@ def log_estimates(
     primary = next((estimate for role, estimate in findings if role is Role.PRIMARY), None)
     if primary is None:
         return None
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    client = client_of(home)
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{database(home.mlflow)}")
-    client = mlflow.MlflowClient()
-    found = client.get_experiment_by_name(study)
-    experiment = (
-        found.experiment_id
-        if found
-        else client.create_experiment(study, artifact_location=(home.mlflow / "artifacts" / study).as_uri())
-    )
+    experiment = experiment_of(client, home, study)
     version = hash_of([protocol, [[role, repr(estimate)] for role, estimate in findings]])
-    # A killed run stays unfinished and is not counted, so its successor logs again.
-    same = f"tags.data_version = '{version}' and attributes.status = 'FINISHED'"
-    if known := client.search_runs([experiment], same, max_results=1):
-        return known[0].info.run_id
+    if known := finished(client, experiment, version):
+        return known.info.run_id
     with mlflow.start_run(experiment_id=experiment, run_name=f"{study}-{protocol[:8]}") as run:
         mlflow.set_tags({"data_version": version, "protocol": protocol, "design": design})
         mlflow.log_params({"outcome": primary.outcome, "estimand": primary.estimand, "method": primary.method})
@@ -61,6 +57,28 @@ def log_estimates(
         for name, svg in plots.items():
             mlflow.log_text(svg, name)
     return run.info.run_id
+
+
+def client_of(home: Home) -> "MlflowClient":
+    """A client of the home's tracking database, which is this process's from now on."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{database(home.mlflow)}")
+    return mlflow.MlflowClient()
+
+
+def experiment_of(client: "MlflowClient", home: Home, study: str) -> str:
+    """Number of the study's experiment, made if need be."""
+    if found := client.get_experiment_by_name(study):
+        return found.experiment_id
+    return client.create_experiment(study, artifact_location=(home.mlflow / "artifacts" / study).as_uri())
+
+
+def finished(client: "MlflowClient", experiment: str, version: str) -> "Run | None":
+    """The run that logged this data version; a killed one stays unfinished and is none, so its successor logs again."""
+    same = f"tags.data_version = '{version}' and attributes.status = 'FINISHED'"
+    return next(iter(client.search_runs([experiment], same, max_results=1)), None)
 
 
 def database(folder: Path) -> Path:

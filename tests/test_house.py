@@ -33,6 +33,7 @@ MAY_IMPORT = {
     },
     "defs": {"home", "sources", "warehouse", "designs"},
     "definitions": {"home", "ledger", "warehouse", "designs"},
+    "registry": {"types", "home", "ledger", "protocol", "tracking", "warehouse", "targeting"},
     "replay": {"home", "ledger", "designs", "warehouse"},
     "demo": {"types", "home", "warehouse", "defs", "definitions"},
 }  # fmt: skip

@@ -107,6 +107,28 @@ TABLES = {
             "grade_reasons": ("VARCHAR[]", "why this grade: the rules that applied, and the checks"),
         },
     ),
+    "champions": Table(
+        "Which version of the study's uplift model was champion when, and why, as the ledger says it; it only grows.",
+        "study and change of champion, in order",
+        {
+            **_STUDY,
+            "entry": ("BIGINT", "number of the entry in the ledger"),
+            "at": ("TIMESTAMP", "when, in UTC"),
+            "event": ("VARCHAR", "promoted, demoted or rolled back"),
+            "version": ("BIGINT", "champion from then on, as the registry numbers it; NULL: none"),
+            "model": ("VARCHAR", "SHA-256 of its file; NULL: none"),
+            "protocol": ("VARCHAR", "SHA-256 of the protocol it was trained under; NULL: none"),
+            "previous": ("BIGINT", "champion until then; NULL: none"),
+            "gain": ("DOUBLE", "policy value per unit of the policy fold, in money, over that of the previous "
+                     "champion, or of the best simple policy where there was none; NULL unless promoted"),
+            "low": ("DOUBLE", "lower end of the gain's interval; NULL unless promoted"),
+            "high": ("DOUBLE", "upper end of the gain's interval; NULL unless promoted"),
+            "level": ("DOUBLE", "level of that two-sided interval; NULL unless promoted"),
+            "earned": ("DOUBLE", "policy value per unit of that one, in money; NULL unless promoted"),
+            "rule": ("VARCHAR", "the rule that it was promoted by; NULL unless promoted"),
+            "reason": ("VARCHAR", "why, as a sentence"),
+        },
+    ),
     "stages": Table(
         "Under which code version each stage has written, and what; the ledger has the same.",
         "study and stage",
@@ -176,6 +198,11 @@ def write_decision(warehouse: Warehouse, study: str, protocol: str, design: str,
     """Replace the study's decision."""
     lists = {"reasons": list(decision.reasons), "grade_reasons": list(decision.grade_reasons)}
     _replace(warehouse, "decisions", study, [{"protocol": protocol, "design": design, **asdict(decision), **lists}])
+
+
+def write_champions(warehouse: Warehouse, study: str, changes: Sequence[Mapping[str, Any]]) -> None:
+    """Replace the study's changes of champion by ``changes``, oldest first: a value by column."""
+    _replace(warehouse, "champions", study, [{**change, "at": _utc(change["at"])} for change in changes])
 
 
 def read_estimates(warehouse: Warehouse, study: str) -> list[Finding]:
