@@ -44,6 +44,11 @@ class Home:
         return self.root / "memos"
 
     @property
+    def models(self) -> Path:
+        """The model that each uplift study stands on, one folder each."""
+        return self.root / "models"
+
+    @property
     def mlflow(self) -> Path:
         """Tracking database, registry and artifacts."""
         return self.root / "mlflow"

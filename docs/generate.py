@@ -8,6 +8,7 @@ import dagster as dg
 from causal_assets.definitions import defs
 from causal_assets.designs.catalogue import every_design
 from causal_assets.designs.drawn import DrawnStudy
+from causal_assets.designs.graph import STAGES
 from causal_assets.designs.study import Study
 from causal_assets.designs.table import TableStudy
 from causal_assets.memo.document import schema
@@ -15,7 +16,6 @@ from causal_assets.memo.facts import Assumption
 from causal_assets.warehouse.results import TABLES
 
 DOCS = Path(__file__).parent
-STAGES = ("registration", "cohort", "outcomes", "estimate", "evidence", "decision", "mandate", "memo")
 FLOW = ("landing", "raw", "staging", "intermediate", "marts", "studies")
 GRAPH = (
     "`causal_graph` is optional: what causes what, in lines of `cause -> effect` that may be chained and may list "

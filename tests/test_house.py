@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "sources": {"home", "component", "warehouse"},
     "designs": {
         "types", "home", "ledger", "history", "provenance", "protocol", "component", "decision", "tracking",
-        "warehouse", "estimators", "diagnostics", "memo", "targeting",
+        "warehouse", "estimators", "diagnostics", "memo", "targeting", "registry",
     },
     "defs": {"home", "sources", "warehouse", "designs"},
     "definitions": {"home", "ledger", "warehouse", "designs"},

@@ -32,10 +32,12 @@ if TYPE_CHECKING:
 MARTS = [dg.AssetKey(["marts", name]) for name in ("unit_days", "assignments", "unit_attributes", "coverage")]
 TRUTH = dg.AssetKey(["marts", "planted_truth"])
 MOMENTS = dg.AssetKey(["studies", "study_moments"])
+# In order of flow; a model and a champion have uplift studies only.
+STAGES = (
+    "registration", "cohort", "outcomes", "model", "estimate", "evidence", "decision", "mandate", "memo", "champion",
+)  # fmt: skip
 # Bumped when a stage's method changes, so that it shows as stale although no YAML changed.
-METHODS = dict.fromkeys(
-    ("registration", "cohort", "outcomes", "model", "estimate", "evidence", "decision", "mandate", "memo"), "1"
-)
+METHODS = dict.fromkeys(STAGES, "1")
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class StudyGraph:
         everything = {
             stage: stage_hash(document, tuple(document), METHODS[stage]) for stage in ("registration", "memo")
         }
-        return {**versions, "mandate": versions["decision"], **everything}
+        acts = dict.fromkeys(("mandate", "champion"), versions["decision"])
+        return {**versions, **acts, **everything}
 
     def registration(self) -> dg.AssetsDefinition:
         """Appends the protocol to the ledger, once."""

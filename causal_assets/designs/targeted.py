@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import dagster as dg
@@ -15,18 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from causal_assets.designs import targeting_report
+from causal_assets.designs import reporting, targeting_fairness, targeting_report
 from causal_assets.designs.analysis import moments
 from causal_assets.designs.graph import StudyGraph
 from causal_assets.designs.study import Study
 from causal_assets.designs.targeting_graph import TargetingGraph
 from causal_assets.estimators.inference import Floats
+from causal_assets.home import Home
 from causal_assets.memo.facts import Rows
 from causal_assets.protocol import Arm, Finite, Rule
 from causal_assets.targeting.features import Features
 from causal_assets.targeting.learners import CANDIDATES, DEFAULT
 from causal_assets.targeting.model import POLICY, TEST, UpliftModel
 from causal_assets.types import Diagnostic, Estimate, Role
+from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
 from causal_assets.warehouse.results import Finding
 
@@ -135,6 +138,10 @@ class Targeted(Study):
     def texts(self) -> Sequence[str]:
         """Text features, columns of the cohort."""
 
+    def protected(self, rule: Fairness) -> str:
+        """The cohort's column that holds a protected attribute."""
+        return rule.attribute
+
     # --- fields ---------------------------------------------------------------------------------------------------
 
     @model_validator(mode="after")
@@ -171,6 +178,11 @@ class Targeted(Study):
         """Cost (K,) per unit treated."""
         return np.array([self.costs.get(arm, 0.0) for arm in self.arms.treatments])
 
+    @property
+    def most(self) -> tuple[float, ...]:
+        """Most units (K,) of each treatment; inf is any number."""
+        return tuple(float(self.capacities.get(arm, np.inf)) for arm in self.arms.treatments)
+
     def of_arm(self, outcome: str, arm: str) -> str:
         """What an outcome's effect is called where there are several treatments."""
         return outcome if len(self.arms.treatments) == 1 else f"{outcome}, {arm}"
@@ -188,8 +200,8 @@ class Targeted(Study):
             f"FROM (SELECT CAST(unit_id AS VARCHAR) AS unit_id FROM {study}.cohort) ORDER BY unit_id",
         )
 
-    def write_model(self, warehouse: Warehouse, study: str) -> dict[str, Any]:
-        """Search, test and freeze a model; write ``<study>.scored``, and return what a person wants to see of it.
+    def write_model(self, warehouse: Warehouse, study: str, folder: Path) -> dict[str, Any]:
+        """Search, test and freeze a model; write it into ``folder`` and ``<study>.scored``; return what is to be seen.
 
         Before every outcome is known nothing is learned: the table is empty.
 
@@ -200,11 +212,12 @@ class Targeted(Study):
             warehouse.replace(f"{study}.scored", f"SELECT unit_id, 0 AS fold FROM {study}.cohort LIMIT 0")
             return {"waiting": "the model is learned once, when every unit's outcome window has passed"}
         try:
-            return self._learn(warehouse, study)
+            return self._learn(warehouse, study, folder)
         except ValueError as error:
             raise dg.Failure(f"{study}: {error}") from error
 
-    def _learn(self, warehouse: Warehouse, study: str) -> dict[str, Any]:
+    def _learn(self, warehouse: Warehouse, study: str, folder: Path) -> dict[str, Any]:
+        from causal_assets.targeting import scoring
         from causal_assets.targeting.choice import Budget
         from causal_assets.targeting.model import Limits, Treatments, fit
         from causal_assets.targeting.nuisances import Sample
@@ -219,7 +232,7 @@ class Targeted(Study):
             Treatments(
                 names=tuple(self.arms.treatments),
                 cost=tuple(self.cost.tolist()),
-                capacity=tuple(float(self.capacities.get(arm, np.inf)) for arm in self.arms.treatments),
+                capacity=self.most,
             ),
             value=self.decision.value_per_outcome,
             limits=Limits(budget=self.budget, contacts=self.contacts),
@@ -229,7 +242,12 @@ class Targeted(Study):
             level=self.level,
             seed=self.seed,
         )
+        folder.mkdir(parents=True, exist_ok=True)
+        file, sha256 = scoring.write(model, folder)
+        for other in set(folder.iterdir()) - {file}:
+            other.unlink()
         self._write_scored(warehouse, study, model, sample, rows)
+        self._write_explained(warehouse, study, model, sample.x, sha256)
         return _seen(model)
 
     def read_rows(self, warehouse: Warehouse, study: str) -> dict[str, NDArray[Any]]:
@@ -269,14 +287,13 @@ class Targeted(Study):
             connection.register("found", pa.table(columns))
             connection.execute(f"CREATE OR REPLACE TABLE {study}.scored AS FROM found")
             connection.unregister("found")
-        self._write_explained(warehouse, study, model, sample.x, scored.effect)
 
-    def _write_explained(self, warehouse: Warehouse, study: str, model: UpliftModel, x: Floats, effect: Floats) -> None:
+    def _write_explained(self, warehouse: Warehouse, study: str, model: UpliftModel, x: Floats, sha256: str) -> None:
         import pyarrow as pa
 
         from causal_assets.targeting.explain import influence, policy_tree
 
-        names = model.features.names
+        names, effect = model.features.names, model.score_matrix(x).effect
         net = np.column_stack([np.zeros(len(x)), self.decision.value_per_outcome * effect - self.cost])
         sizes = influence(x, effect, seed=self.seed)
         tree = policy_tree(x, net, names, self.arms.every, seed=self.seed)
@@ -293,7 +310,7 @@ class Targeted(Study):
             name: [getattr(one, name) for one in model.tested]
             for name in ("name", "definition", "value", "low", "high", "p_value")
         }
-        frozen = {"cut": [model.cut], "budget_price": [model.rule.prices.budget]}
+        frozen = {"model": [sha256], "cut": [model.cut], "budget_price": [model.rule.prices.budget]}
         with warehouse.transaction() as connection:
             for name, columns in (
                 ("influence", table), ("policy_tree", {"line": tree}), ("candidates", tried), ("tested", tested),
@@ -323,31 +340,38 @@ class Targeted(Study):
 
     def estimates(self, warehouse: Warehouse, study: str) -> list[Finding]:
         """What the frozen policy earns over the best simple alternative; effects of the treatments; guardrails."""
-        from causal_assets.targeting.policy_value import best_baseline, policy_gain
-
         if not warehouse.scalar(f"SELECT count(*) FROM {study}.scored"):
             return []
-        test, held_out = (self.judged(warehouse, study, fold) for fold in (TEST, POLICY))
-        value = self.decision.value_per_outcome
-        best = best_baseline(test.potential, self.cost, value=value, possible=self._possible(len(test.arm)))
-        assert best.arm is not None  # today's rule is an arm here
-
-        def gain(arm: int) -> Estimate:
-            return policy_gain(
-                held_out.potential, held_out.chosen, np.full(len(held_out.arm), arm), self.cost,
-                value=value, outcome=PROFIT, cluster=held_out.cluster, level=self.level,
-            )  # fmt: skip
-
-        others = {0, *(self._possible(len(test.arm))), self.arms.every.index(self.today or self.arms.control)}
-        findings: list[Finding] = [(Role.PRIMARY, replace(gain(best.arm), method=f"against {self._all_get(best.arm)}"))]
-        findings += [
-            (Role.ALTERNATIVE, replace(gain(arm), method=f"against {self._all_get(arm)}"))
-            for arm in sorted(others - {best.arm})
-        ]
+        held_out = self.judged(warehouse, study, POLICY)
+        best, others = self._alternatives(warehouse, study)
+        findings: list[Finding] = []
+        for arm in (best, *others):
+            gain = self._gain(warehouse, study, np.full(len(held_out.arm), arm), self.level)
+            role = Role.PRIMARY if arm == best else Role.ALTERNATIVE
+            findings.append((role, replace(gain, method=f"against {self.arms.every[arm]} for everybody")))
         return findings + self._effects(warehouse, study) + self._guardrails(warehouse, study, held_out)
 
-    def _all_get(self, arm: int) -> str:
-        return f"{self.arms.every[arm]} for everybody"
+    def _alternatives(self, warehouse: Warehouse, study: str) -> tuple[int, list[int]]:
+        """The arm that is best for everybody, by the test fold, and the other ones that everybody could be given."""
+        from causal_assets.targeting.policy_value import best_baseline
+
+        test = self.judged(warehouse, study, TEST)
+        possible = {*self._possible(len(test.arm)), self.arms.every.index(self.today or self.arms.control)} - {0}
+        best = best_baseline(test.potential, self.cost, value=self.decision.value_per_outcome, possible=possible).arm
+        assert best is not None  # what everybody gets today is an arm
+        return best, sorted({0, *possible} - {best})
+
+    def _gain(self, warehouse: Warehouse, study: str, rival: NDArray[np.intp] | None, level: float) -> Estimate:
+        """What the policy earns per unit over the ``rival`` (n,) on its own fold; None: the best simple alternative."""
+        from causal_assets.targeting.policy_value import policy_gain
+
+        held_out = self.judged(warehouse, study, POLICY)
+        if rival is None:
+            rival = np.full(len(held_out.arm), self._alternatives(warehouse, study)[0])
+        return policy_gain(
+            held_out.potential, held_out.chosen, rival, self.cost, value=self.decision.value_per_outcome,
+            outcome=PROFIT, cluster=held_out.cluster, level=level,
+        )  # fmt: skip
 
     def _possible(self, n: int) -> list[int]:
         """Treatments that the limits allow to give to all."""
@@ -402,6 +426,47 @@ class Targeted(Study):
             found.append((Role.GUARDRAIL, replace(effect, estimand="effect of the policy", method="weighted outcomes")))
         return found
 
+    # --- the champion ---------------------------------------------------------------------------------------------
+
+    def challenge(self, warehouse: Warehouse, study: str, home: Home, protocol: str) -> dict[str, Any]:
+        """Register the model as challenger and promote it if the rule says so; returns what is to be seen.
+
+        Raises:
+            dagster.Failure: the champion cannot score these units, so that the two cannot be compared.
+        """
+        findings = results.read_estimates(warehouse, study)
+        if results.primary(findings) is None:
+            return {"waiting": "there is no model yet"}
+        from causal_assets import registry
+        from causal_assets.targeting import scoring
+
+        sha256 = warehouse.scalar(f"SELECT model FROM {study}.frozen")
+        model = scoring.read(home.models / study / f"{sha256}{scoring.SUFFIX}").model
+        rows = self.read_rows(warehouse, study)
+        held_out = rows["fold"] == POLICY
+        features = {name: rows[name][held_out] for name in model.features.columns}
+        version = registry.log_challenger(
+            home, study, protocol=protocol, cohort_version=reporting.content_version(warehouse, f"{study}.cohort"),
+            model=model, example={name: column[:5] for name, column in features.items()},
+            metrics=targeting_report.metrics(self, warehouse, study, findings),
+            params={"winner": model.choice.winner, "rows": model.choice.rows, "features": len(model.features.names)},
+            plots={}, card=targeting_report.card(self, warehouse, study, findings),
+        )  # fmt: skip
+        try:
+            served = registry.load(home, study)
+        except registry.MissingModelError:
+            served = None
+        try:
+            over = None if served is None else served.model.score(features)
+        except ValueError as error:
+            raise dg.Failure(f"{study}: the champion cannot score this cohort ({error}); demote it first") from error
+        gain = self._gain(warehouse, study, None if over is None else over.chosen, registry.LEVEL)
+        said = registry.promote(
+            home, study, version, protocol=protocol, decision=results.read_decision(warehouse, study), gain=gain,
+            over=None if served is None else served.version,
+        )  # fmt: skip
+        return {"version": version, "promoted": said.promote, "why": said.reason}
+
     # --- evidence -------------------------------------------------------------------------------------------------
 
     def diagnostics(self, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> list[Diagnostic]:  # noqa: ARG002
@@ -415,7 +480,11 @@ class Targeted(Study):
             away = [(group.realised - group.predicted, group.std_error) for group in found.groups]
             chi_square = sum((gap / error) ** 2 for gap, error in away)
             gaps[arm] = Gaps(chi_square, len(away), max(abs(gap) for gap, _ in away))
-        return [responders({row["treatment"]: row["p_value"] for row in tested}), uplift_calibration(gaps)]
+        return [
+            responders({row["treatment"]: row["p_value"] for row in tested}),
+            uplift_calibration(gaps),
+            *targeting_fairness.check(targeting_fairness.fair(self, warehouse, study)),
+        ]
 
     # --- what a person sees ---------------------------------------------------------------------------------------
 
@@ -425,7 +494,8 @@ class Targeted(Study):
 
     def tables(self, warehouse: Warehouse, study: str) -> Mapping[str, Rows]:
         """Who gets what, how well the model ranks, the segments, what was tried, and what the model looks at."""
-        return targeting_report.tables(self, warehouse, study)
+        own = targeting_report.tables(self, warehouse, study)
+        return {**own, **targeting_fairness.tables(self, warehouse, study)}
 
 
 def equal_shares(warehouse: Warehouse, study: str, arm_sql: str, arms: Sequence[str]) -> list[Diagnostic]:

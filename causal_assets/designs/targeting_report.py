@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy as np
 from causal_assets.memo.facts import Rows
 from causal_assets.targeting.allocation import frontier
 from causal_assets.targeting.model import POLICY
+from causal_assets.types import Role
 from causal_assets.warehouse.engine import Warehouse
+from causal_assets.warehouse.results import Finding
 
 if TYPE_CHECKING:
     from causal_assets.designs.targeted import Judged, Targeted
@@ -37,7 +39,7 @@ def figures(targeted: Targeted, warehouse: Warehouse, study: str) -> dict[str, A
         points = frontier(
             everybody.effect, targeted.cost, value=targeted.decision.value_per_outcome,
             budgets=[share * most for share in FRONTIER],
-            capacity=[float(targeted.capacities.get(arm, np.inf)) for arm in targeted.arms.treatments],
+            capacity=targeted.most,
             contacts=targeted.contacts,
         )  # fmt: skip
         figures["profit against spend"] = uplift_plots.profit_against_spend(points, targeted.budget)
@@ -73,10 +75,45 @@ def tables(targeted: Targeted, warehouse: Warehouse, study: str) -> Mapping[str,
         ),
         "A tree of two questions that comes near the policy; to read, not to act on": [
             ["rule"],
-            *([line["line"]] for line in warehouse.rows(f"FROM {study}.policy_tree")),
+            *([line["line"].replace("  ", "\u2003")] for line in warehouse.rows(f"FROM {study}.policy_tree")),
         ],
         "Candidates, in order of simplicity; kept is the first within one error of the best": _tried(warehouse, study),
     }
+
+
+def metrics(targeted: Targeted, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> dict[str, float]:
+    """The numbers of a model's run: how it ranks, what it earns, and the mean effects."""
+    held_out = targeted.judged(warehouse, study, POLICY)
+    found = {}
+    for arm, one in _ranked(targeted, held_out).items():
+        found |= {f"{measure.name}, {arm}": measure.value for measure in (one.qini, one.auuc, *one.uplift)}
+    for k, arm in enumerate(targeted.arms.treatments):
+        predicted = held_out.effect[:, k]
+        found |= {f"CATE mean, {arm}": float(predicted.mean()), f"CATE sd, {arm}": float(predicted.std())}
+    for role, estimate in findings:
+        if role in (Role.PRIMARY, Role.SECONDARY):
+            name = "policy gain" if role is Role.PRIMARY else f"ATE {estimate.outcome}"
+            found |= {name: estimate.value, f"{name}, low": estimate.low, f"{name}, high": estimate.high}
+    return found
+
+
+def card(targeted: Targeted, warehouse: Warehouse, study: str, findings: Sequence[Finding]) -> str:
+    """The model's card, as Markdown: what it is for, what it was proven on, and what it looks at."""
+    gain = next(estimate for role, estimate in findings if role is Role.PRIMARY)
+    lines = [
+        f"# {study}", "", targeted.question, "",
+        f"- For: {targeted.population_in_words()}.",
+        f"- Arms: {', '.join(targeted.arms.every)}; costs {targeted.costs or 'none'}.",
+        f"- Outcome: {targeted.primary.name}, worth {targeted.decision.value_per_outcome:g} a unit.",
+        f"- Gain per {targeted.unit} {gain.method}: {gain.value:.4g} {_ends(gain.low, gain.high)}, net of cost, on "
+        f"{gain.n_treated + gain.n_control:,} {targeted.unit}s that nothing else was decided on.",
+        "- Not for: other populations or times than it was learned from, or a feature as a lever.",
+    ]  # fmt: skip
+    for title, rows in tables(targeted, warehouse, study).items():
+        header, *body = rows
+        lines += ["", f"## {title}", "", f"| {' | '.join(header)} |", "|---" * len(header) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in body]
+    return "\n".join(lines) + "\n"
 
 
 def _given(targeted: Targeted, held_out: Judged) -> Rows:

@@ -12,7 +12,7 @@ from causal_assets.designs.analysis import arm_number
 from causal_assets.designs.graph import MARTS
 from causal_assets.designs.randomized import BY_CHANCE, RandomizedExperiment
 from causal_assets.designs.table import TableStudy
-from causal_assets.designs.targeted import SeveralArms, Targeted, equal_shares, with_model
+from causal_assets.designs.targeted import Fairness, SeveralArms, Targeted, equal_shares, with_model
 from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification, assigned_by_chance, recorded_alike
 from causal_assets.types import Diagnostic
 from causal_assets.warehouse.engine import Warehouse, literal
@@ -168,7 +168,12 @@ class UpliftTable(Targeted, TableStudy):
     @property
     def roles(self) -> dict[str, str]:
         """Columns of the table by their role."""
-        return self.columns.model_dump(exclude_none=True)
+        protected = {self.protected(rule): rule.attribute for rule in self.fairness}
+        return self.columns.model_dump(exclude_none=True) | protected
+
+    def protected(self, rule: Fairness) -> str:
+        """A role of its own: the attribute may be a feature too."""
+        return f"protected_{rule.attribute}"
 
     @property
     def condition(self) -> str:

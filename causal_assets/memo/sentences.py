@@ -63,7 +63,8 @@ def headline(facts: MemoFacts) -> str:
                 if estimate.estimand == GAIN
                 else f"the intervention is worth {dollars(value)} per {facts.unit}"
             )
-            return f"Ship: {what} after its cost ({words.level(estimate.level)} interval {words.interval(low, high, dollars)})."
+            interval = f"{words.level(estimate.level)} interval {words.interval(low, high, dollars)}"
+            return f"Ship: {what} after its cost ({interval})."
         case Verdict.KEEP_RUNNING if days:
             return f"Keep running: {outcome} can be read for every {facts.unit} in {_days(days)}."
         case Verdict.NOT_IDENTIFIED:
@@ -161,6 +162,8 @@ def ends(estimate: Estimate, show: words.Show) -> str:
 
 def _no_effect(facts: MemoFacts, estimate: Estimate) -> str:
     control, treated = facts.arms
+    if estimate.estimand == GAIN:
+        return f"Whether {_chosen(facts)} brings more than {_alternative(estimate)} cannot be told from this data."
     show = words.shower(money=estimate.outcome in facts.currency_outcomes, sign=True)
     values = sorted(e.value for e in (estimate, *facts.alternatives) if e.outcome == estimate.outcome)
     found = f"Whether the intervention changed {words.name(estimate.outcome)} cannot be told from this data."

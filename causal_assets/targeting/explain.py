@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from causal_assets.estimators.inference import Floats
+from causal_assets.targeting.learners import library
 from causal_assets.targeting.nuisances import trees
 
 # Enough rows for a stable mean and a tree of two questions, few enough for a second.
@@ -36,10 +37,10 @@ def policy_tree(x: Floats, net: Floats, features: Sequence[str], arms: Sequence[
 
     Source: Athey & Wager (2021), Policy learning with observational data, section 2; EconML's PolicyTree.
     """
-    from econml.policy import PolicyTree
-
     own = _drawn(len(x), seed)
-    tree = PolicyTree(max_depth=DEPTH, min_samples_leaf=max(len(own) // 50, 1), honest=False, random_state=seed)
+    tree = library("econml.policy", "PolicyTree")(
+        max_depth=DEPTH, min_samples_leaf=max(len(own) // 50, 1), honest=False, random_state=seed
+    )
     tree.fit(x[own], net[own])
     return _lines(tree.tree_, 0, 0, features, arms)
 

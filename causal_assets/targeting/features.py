@@ -83,9 +83,7 @@ def _number(name: str, given: Any) -> Floats:
 
 
 def _text(given: Any) -> NDArray[Any]:
-    values = np.ma.asarray(given)
-    if values.dtype == object:
-        values = np.ma.masked_array(
-            values, mask=np.ma.getmaskarray(values) | np.array([v is None for v in values.data])
-        )
-    return np.ma.filled(values.astype(str), UNKNOWN)
+    # As objects: filled as fixed-width text, the word would be cut to the longest of the other values.
+    values = np.ma.asarray(given).astype(object)
+    empty = np.ma.getmaskarray(values) | np.array([value is None for value in values.data], dtype=bool)
+    return np.where(empty, UNKNOWN, values.data).astype(str)

@@ -7,6 +7,7 @@ Each takes the same rows with the same cross-fitted nuisances and gives a functi
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -124,6 +125,14 @@ class GivenPropensity(BaseEstimator):
         return x[:, self.first : self.first + self.arms]
 
 
+def library(module: str, name: str) -> Any:
+    """A class of causalml or EconML. Importing them restyles every plot of the process; that is undone."""
+    from matplotlib import rc_context
+
+    with rc_context():
+        return getattr(import_module(module), name)
+
+
 def none(task: Task) -> Effects:
     """No heterogeneity: the average effect for everybody."""
     return Constant(task.scores.mean(axis=0))
@@ -131,49 +140,37 @@ def none(task: Task) -> Effects:
 
 def linear(task: Task) -> Effects:
     """Effects linear in the features (EconML's LinearDRLearner)."""
-    from econml.dr import LinearDRLearner
-
-    return _doubly_robust(task, LinearDRLearner)
+    return _doubly_robust(task, library("econml.dr", "LinearDRLearner"))
 
 
 def s_learner(task: Task, **settings: Any) -> Effects:
     """One outcome model per treatment with the treatment as a feature (causalml)."""
-    from causalml.inference.meta import BaseSRegressor
-
-    return _meta(task, BaseSRegressor, settings, with_propensity=False)
+    return _meta(task, library("causalml.inference.meta", "BaseSRegressor"), settings, with_propensity=False)
 
 
 def t_learner(task: Task, **settings: Any) -> Effects:
     """One outcome model per arm (causalml)."""
-    from causalml.inference.meta import BaseTRegressor
-
-    return _meta(task, BaseTRegressor, settings, with_propensity=False)
+    return _meta(task, library("causalml.inference.meta", "BaseTRegressor"), settings, with_propensity=False)
 
 
 def x_learner(task: Task, **settings: Any) -> Effects:
     """Effects imputed by the other arm's outcome model (Kunzel et al. 2019; causalml)."""
-    from causalml.inference.meta import BaseXRegressor
-
-    return _meta(task, BaseXRegressor, settings, with_propensity=True)
+    return _meta(task, library("causalml.inference.meta", "BaseXRegressor"), settings, with_propensity=True)
 
 
 def dr_learner(task: Task, **settings: Any) -> Effects:
     """Doubly robust scores regressed on the features (Kennedy 2023; EconML)."""
-    from econml.dr import DRLearner
-
-    return _doubly_robust(task, DRLearner, model_final=trees(task.seed, **settings))
+    return _doubly_robust(task, library("econml.dr", "DRLearner"), model_final=trees(task.seed, **settings))
 
 
 def r_learner(task: Task, **settings: Any) -> Effects:
     """Residual on residual (Nie & Wager 2021; EconML's NonParamDML), each treatment against the control."""
-    from econml.dml import NonParamDML
-
     models = []
     for k in range(1, task.sample.treatments + 1):
         pair = task.against_control(k)
         p = pair.sample.x.shape[1]
         final = trees(task.seed, **settings)
-        learner = NonParamDML(
+        learner = library("econml.dml", "NonParamDML")(
             model_y=GivenOutcome(p), model_t=GivenPropensity(p + 1), model_final=final, discrete_treatment=True, cv=2,
             random_state=task.seed,
         )  # fmt: skip
@@ -183,13 +180,11 @@ def r_learner(task: Task, **settings: Any) -> Effects:
 
 def forest(task: Task) -> Effects:
     """A causal forest (Athey, Tibshirani & Wager 2019; EconML), each treatment against the control."""
-    from econml.dml import CausalForestDML
-
     models = []
     for k in range(1, task.sample.treatments + 1):
         pair = task.against_control(k)
         p = pair.sample.x.shape[1]
-        learner = CausalForestDML(
+        learner = library("econml.dml", "CausalForestDML")(
             model_y=GivenOutcome(p), model_t=GivenPropensity(p + 1), discrete_treatment=True, cv=2,
             random_state=task.seed, inference=False, n_jobs=1, **FOREST,
         )  # fmt: skip
@@ -211,12 +206,12 @@ def uplift_forest(task: Task) -> Effects:
     Raises:
         ValueError: another outcome.
     """
-    from causalml.inference.tree import UpliftRandomForestClassifier
-
     if not np.isin(task.sample.y, (0, 1)).all():
         raise ValueError("learners: uplift_forest takes outcomes of 0 and 1 only; choose another for this outcome")
     drawn = _drawn(task, FOREST_ROWS)
-    learner = UpliftRandomForestClassifier(control_name="0", random_state=task.seed, n_jobs=1, max_depth=8)
+    learner = library("causalml.inference.tree", "UpliftRandomForestClassifier")(
+        control_name="0", random_state=task.seed, n_jobs=1, max_depth=8
+    )
     learner.fit(drawn.sample.x, treatment=drawn.sample.arm.astype(str), y=drawn.sample.y.astype(int))
     return Library(learner.predict, {})
 
