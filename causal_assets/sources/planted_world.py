@@ -59,6 +59,7 @@ VISITS_PER_DAY = 0.087  # about 8.5 visits in 98 days, so that 100,000 customers
 CONVERSION = 0.22  # purchases per visit
 UNSUBSCRIBES_PER_VISIT = 0.002
 REFERRALS_PER_VISIT = 0.04
+FIXED = "DECIMAL(38, 12)"
 ROW_GROUP = 20_480  # rows of a stage that one thread takes at a time: small, so that few customers suffice for all
 USD_PER = {"USD": 1.00, "EUR": 1.10, "GBP": 1.25}  # the rates that staging uses; amounts are exact in both
 
@@ -743,10 +744,13 @@ def _truth(spillover: float) -> str:
 
 
 def _effects(study: str, weight: str, measures: list[tuple[str, str, str, str, str]]) -> str:
-    """SQL of weighted means per customer; a measure is (outcome, value, events, estimand, rails)."""
+    """SQL of weighted means per customer; a measure is (outcome, value, events, estimand, rails).
+
+    Fixed point adds exactly: a mean that lies halfway between two roundings must not depend on which thread adds first.
+    """
     sums = ", ".join(
-        f"round(coalesce(fsum(weight * {value}) FILTER ({events} AND {rails}), 0) / fsum(weight_once), 9)"
-        f' AS "{outcome}|{estimand}"'
+        f"round(coalesce(sum((weight * {value})::{FIXED}) FILTER ({events} AND {rails}), 0)::DOUBLE"
+        f' / sum(weight_once::{FIXED})::DOUBLE, 9) AS "{outcome}|{estimand}"'
         for outcome, value, events, estimand, rails in measures
     )
     return f"""
