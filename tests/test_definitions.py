@@ -143,6 +143,13 @@ def test_every_asset_is_in_a_group_that_says_where_it_stands_in_the_flow(definit
     assert groups == {"landing", "raw", "staging", "intermediate", "marts", "studies", *STUDIES}
 
 
+def test_nothing_but_memos_stands_on_what_was_planted(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    planted = [dg.AssetKey(["marts", mart]) for mart in ("planted_truth", "planted_effects")]
+    readers = {child.path[-1] for mart in planted for child in graph.get(mart).child_keys}
+    assert readers == {"memo"}
+
+
 def test_the_jobs_run_everything_once_and_the_days_one_by_one(definitions: dg.Definitions) -> None:
     everything = set(definitions.resolve_asset_graph().executable_asset_keys)
     daily = dg.AssetKey(["studies", "daily_totals"])

@@ -86,7 +86,7 @@ def test_every_raw_row_is_accepted_quarantined_or_a_counted_duplicate(ran: Ran) 
             [book["source"], book["table_name"]],
         )
         assert book["rows_in"] == accepted + quarantined + book["duplicates"], table
-    assert len(books) == 17
+    assert len(books) == 18
 
 
 def test_the_real_data_is_loaded_whole(ran: Ran) -> None:
@@ -137,6 +137,35 @@ def test_a_two_stage_study_over_the_marts_finds_direct_and_spillover_effects(ran
     assert len(rows) == 5_000
     assert found.keys() == truth.keys()
     assert not [name for name, e in found.items() if abs(e.value - truth[name]) > 3 * e.std_error]
+
+
+# A row per customer of the offers' draw: what the marts knew of the weeks before, and what was planted.
+OFFERS_TABLE = """
+    SELECT app_visits, purchases, visits, reminder, voucher, harm
+    FROM (
+        SELECT a.unit_id, coalesce(sum(d.value) FILTER (metric = 'purchases'), 0) AS purchases,
+               coalesce(sum(d.value) FILTER (metric = 'visits' AND day >= DATE '2026-01-26'), 0) AS visits,
+               coalesce(sum(d.value) FILTER (metric = 'app_visits' AND day >= DATE '2026-01-26'), 0) AS app_visits
+        FROM marts.assignments AS a
+        LEFT JOIN marts.unit_days AS d ON d.unit_id = a.unit_id AND d.source = a.source AND d.day < a.assigned_at
+        WHERE program = 'winback_offer' GROUP BY a.unit_id
+    ) JOIN (
+        SELECT unit_id, max(effect) FILTER (treatment = 'reminder' AND outcome = 'revenue_28d') AS reminder,
+               max(effect) FILTER (treatment = 'voucher' AND outcome = 'revenue_28d') AS voucher,
+               max(effect) FILTER (outcome = 'unsubscribes_28d') AS harm
+        FROM marts.planted_effects WHERE study = 'winback_offer' GROUP BY unit_id
+    ) USING (unit_id)"""
+
+
+def test_the_marts_know_before_an_offer_is_sent_whom_it_will_move_and_whom_it_will_harm(ran: Ran) -> None:
+    rows = ran.rows(OFFERS_TABLE)
+    assert len(rows) == ran.house.warehouse.scalar(
+        "SELECT count(*) FROM marts.assignments WHERE program = 'winback_offer'"
+    )
+    for effect, known in (("reminder", "app_visits"), ("voucher", "purchases")):
+        assert {row[effect] > 0 for row in rows} == {True, False}
+        assert all((row[effect] > 0) == (row[known] > 0) for row in rows), effect
+    assert all((row["harm"] > 0) == (row["visits"] == 0) for row in rows)
 
 
 def coupon(

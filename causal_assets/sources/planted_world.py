@@ -8,13 +8,13 @@ parameters give the same bytes on any number of threads.
 
 What the naive answer is, and why it is wrong (10,000 customers, seed 2026, dollars in 28 days, s.e. in brackets):
 
-- personalised_home_page (randomised): buyers under the new page against *everybody else*: +36.3 (2.5), where the truth
+- personalised_home_page (randomised): buyers under the new page against *everybody else*: +37.5 (2.6), where the truth
   is +5.4 per enrolled customer, 8% of the generic arm. Only visitors are enrolled, and visitors buy more anyway. The
-  difference between the two arms is right: +5.8 (3.3).
-- winback_email (selected): mailed against not mailed: -23.1 (1.9), where the truth is +3.4 per mailed customer (ATT;
+  difference between the two arms is right: +6.0 (3.3).
+- winback_email (selected): mailed against not mailed: -23.9 (1.9), where the truth is +3.4 per mailed customer (ATT;
   ATO +4.2). The mail goes to customers who bought little in the 56 days before, and who would have gone on buying
   little. Purchases, revenue and region of those 56 days are all that the selection used.
-- retargeting_ads (randomised, ghost ads): exposed against unexposed customers of the ad arm: +46.5 (4.0), where the
+- retargeting_ads (randomised, ghost ads): exposed against unexposed customers of the ad arm: +47.7 (4.0), where the
   truth is +7.4 per served customer (CACE; ITT +4.8). Whom the ad server reaches depends on a hidden trait that also
   drives purchases; the ghost arm's would-have-served log shows the comparable customers.
 - referral_bonus (randomised in two stages, referrals instead of dollars): customers offered the bonus against everybody
@@ -22,6 +22,12 @@ What the naive answer is, and why it is wrong (10,000 customers, seed 2026, doll
   and refer more themselves: +0.043 each (spillover), which the comparison takes from the answer instead of adding it.
   Half of the neighbourhoods got no offer at all, so that this can be seen: offering it to half of a neighbourhood
   brings +0.081 per customer (overall effect).
+- winback_offer (randomised, a reminder or a voucher by mail): customers sent the voucher against everybody else: -16.6
+  (2.4), where the truth is +8.2 per lapsed customer (reminder +4.7). The draw is among customers with consent to e-mail
+  who bought nothing for four weeks; those of them who were sent nothing are the comparison: +7.2 (2.5). Right, and
+  still no answer to whom to send what: the reminder adds 26 for the 17% who used the app in those weeks, the voucher 30
+  for the 28% who bought in the four weeks before, each nothing for all others; and of the 36% who did not even visit,
+  6% unsubscribe because of the mail.
 """
 
 import json
@@ -34,7 +40,7 @@ from pathlib import Path
 
 from duckdb import DuckDBPyConnection
 
-FORMAT = 2  # raised when the same parameters would give other files, so that an old folder is built anew
+FORMAT = 3  # raised when the same parameters would give other files, so that an old folder is built anew
 MANIFEST = "_world.json"
 
 FIRST_DAY = date(2025, 12, 29)  # a Monday
@@ -43,7 +49,9 @@ SCHEMA_CHANGE_WEEK = 7  # half-way, the web log gains `device`
 LATEST_ARRIVAL = 10  # days after which no event is still under way
 WINDOW = 28  # days over which every effect acts and is measured
 ENROLMENT_DAYS = (56, 69)  # 2026-02-23 .. 2026-03-08: the home page enrols a customer at the first visit
-WINBACK_DAY = 56  # 2026-02-23
+WINBACK_DAY = 56  # 2026-02-23: the win-back e-mail is sent, and the win-back offers are drawn
+LAPSED_DAYS = 28  # a customer with consent to e-mail who bought nothing in so many days is lapsed
+OFFERS = ("reminder", "voucher")  # what a lapsed customer is sent; the third arm is sent nothing
 ADS_DAY = 63  # 2026-03-02
 ASSIGNMENT_WEEKS = (56, 63)  # the Mondays of the weeks in which customers are assigned
 BONUS_DAY = 63  # 2026-03-02
@@ -59,6 +67,8 @@ VISITS_PER_DAY = 0.087  # about 8.5 visits in 98 days, so that 100,000 customers
 CONVERSION = 0.22  # purchases per visit
 UNSUBSCRIBES_PER_VISIT = 0.002
 REFERRALS_PER_VISIT = 0.04
+LOG_AMOUNT, AMOUNT_BY_VALUE, AMOUNT_SPREAD = 3.4, 0.2, 0.8  # lognormal dollars: a purchase's median is 30
+FIXED = "DECIMAL(38, 12)"
 ROW_GROUP = 20_480  # rows of a stage that one thread takes at a time: small, so that few customers suffice for all
 USD_PER = {"USD": 1.00, "EUR": 1.10, "GBP": 1.25}  # the rates that staging uses; amounts are exact in both
 
@@ -103,7 +113,10 @@ class PlantedWorld:
     assignment); ``spillover`` is the share of them that also reaches the generic arm. ``winback_lift`` and
     ``ads_lift`` are purchases per baseline purchase of a mailed and of a served customer. ``bonus_lift`` is referrals
     per baseline referral of a customer who was offered the bonus, ``bonus_spillover_lift`` of everybody, offered or
-    not, where all neighbours are; where a share of them is, that share of it.
+    not, where all neighbours are; where a share of them is, that share of it. ``reminder_lift`` is purchases per
+    baseline purchase of a lapsed customer for each visit by app, up to two, in the four weeks before; ``voucher_lift``
+    for each purchase, up to two, in the four weeks before those. Of the lapsed customers without a visit in the four
+    weeks before, the share ``offer_unsubscribes`` unsubscribes because of the mail, whichever it is.
 
     Mess rates are shares of events (``restated``: of purchases; ``unattributed``: extra events of visitors without
     an identity per web event; ``bots``: bots per customer).
@@ -129,6 +142,9 @@ class PlantedWorld:
     ads_lift: float = 0.12
     bonus_lift: float = 0.8
     bonus_spillover_lift: float = 0.8
+    reminder_lift: float = 0.8
+    voucher_lift: float = 0.8
+    offer_unsubscribes: float = 0.06
     late: float = 0.03
     skewed: float = 0.01
     restated: float = 0.02
@@ -144,8 +160,9 @@ class PlantedWorld:
     def __post_init__(self) -> None:
         _require("customers", self.customers, 100, 99_999_999)
         _require("seed", self.seed, 0, 2**31 - 1)
+        offers = ("reminder_lift", "voucher_lift", "offer_unsubscribes")
         home_lifts = ("home_conversion_lift", "home_visit_lift", "home_unsubscribe_lift", "spillover")
-        for name in (*home_lifts, "winback_lift", "ads_lift", "bonus_lift", "bonus_spillover_lift"):
+        for name in (*home_lifts, "winback_lift", "ads_lift", "bonus_lift", "bonus_spillover_lift", *offers):
             _require(name, getattr(self, name), 0.0, 1.0)
         for name in ("late", "skewed", "restated", "duplicated", "malformed", "unattributed", "bots"):
             _require(name, getattr(self, name), 0.0, 0.3)
@@ -238,6 +255,8 @@ def _macros(seed: int) -> tuple[str, ...]:
         "recipient(c) AS 'user-' || name('recipient', c, 0) || '@example.com'",
         "ad_user(c) AS 'ad-' || name('ad user', c, 0)",
         "customer_id(c) AS format('C{:07d}', c)",
+        "changes(c, day) AS uniform('change', c, day) < 0.02",
+        "new_consent(c, day) AS uniform('new consent', c, day) < 0.6",
     )
 
 
@@ -247,12 +266,12 @@ def _draw(purpose: str, probability: str) -> str:
 
 
 def _occurrences(rail: str, event: str, draw: str, minutes: int, source: str) -> str:
-    """SQL of one kind of event hanging on the baseline visits in ``source``; local amounts are rounded to cents.
+    """SQL of one kind of event hanging on the visits or mails in ``source``; local amounts are rounded to cents.
 
     ``draw`` is below 1 exactly when the event occurs, and below s when it does at intensity s.
     """
-    spread = f"0.2 * value + 0.8 * normal({_text(rail + ' amount')}, c, day)"  # a purchase's median is 30 dollars
-    amount = f"round(exp(3.4 + {spread}) / usd_per, 2)::DECIMAL(18, 2)" if event == "purchase" else "NULL"
+    spread = f"{AMOUNT_BY_VALUE} * value + {AMOUNT_SPREAD} * normal({_text(rail + ' amount')}, c, day)"
+    amount = f"round(exp({LOG_AMOUNT} + {spread}) / usd_per, 2)::DECIMAL(18, 2)" if event == "purchase" else "NULL"
     return f"""
         SELECT number({_text(rail + " " + event)}, c, day) AS key, c, day, {_text(rail)} AS rail,
                {_text(event)} AS event, {draw} AS draw, happened_at + INTERVAL {minutes} MINUTE AS happened_at, on_app,
@@ -320,6 +339,7 @@ def _other_files(world: PlantedWorld) -> Iterator[tuple[str, int, _Format, str]]
     for day in range(0, DAYS, 7):
         yield "ad_spend", day, CSV, _ad_spend(day)
     yield "truth", DAYS, PARQUET, _truth(world.spillover)
+    yield "effects", DAYS, PARQUET, _expected_effects(world.offer_unsubscribes)
 
 
 def _regions(multipliers: tuple[float, ...]) -> str:
@@ -359,14 +379,23 @@ def _stages(world: PlantedWorld) -> Mapping[str, str]:
         ("ads", "purchase", _draw("ads", f"conversion * {world.ads_lift} * in_ads"), 17),
         ("bonus_direct", "referral", _draw("bonus", f"{REFERRALS_PER_VISIT * world.bonus_lift} * in_bonus"), 11),
         ("bonus_spillover", "referral", _draw("bonus spillover", bonus_spillover), 15),
+        ("reminder", "purchase", _draw("reminder", "conversion * reminder * in_winback"), 19),
+        ("voucher", "purchase", _draw("voucher", "conversion * voucher * in_winback"), 21),
     )
+    # Who unsubscribes because of one offer does because of the other: one draw.
+    unsubscribe = _draw("offer unsubscribe", str(world.offer_unsubscribes))
     return {
         "people": _people(world.customers),
         "visits": VISITS,
         "base_events": " UNION ALL ".join(_occurrences(*rail, source="visits") for rail in base),
-        "treatments": _treatments(world.favoured_buyers, world.hidden_interest),
+        "treatments": _treatments(world),
         "open_visits": _open_visits(world.week_multipliers),
-        "extra_events": " UNION ALL ".join(_occurrences(*rail, source="open_visits") for rail in extra),
+        "extra_events": " UNION ALL ".join(
+            [
+                *(_occurrences(*rail, source="open_visits") for rail in extra),
+                *(_occurrences(offer, "unsubscribe", unsubscribe, 0, source=QUIET) for offer in OFFERS),
+            ]
+        ),
         "site_events": _site_events(world.spillover),
         "logged_events": _logged_events(world),
     }
@@ -397,17 +426,27 @@ VISITS = f"""
     WHERE uniform('visit', c, day) < visit_rate * {_list(WEEKDAY_ACTIVITY)}[1 + day % 7]"""
 
 
-def _treatments(favoured_buyers: float, hidden_interest: float) -> str:
+# Changes of consent that are known when the offers are drawn, the latest first.
+CONSENT_CHANGES = " ".join(
+    f"WHEN changes(c, {day}) THEN new_consent(c, {day})" for day in reversed(CUSTOMER_CHANGE_DAYS) if day <= WINBACK_DAY
+)
+
+
+def _treatments(world: PlantedWorld) -> str:
     """One row per customer. The win-back looks for lapsed customers: its selection uses the 56 days before only, all of
-    it in the data. Whether an ad is served depends on the hidden trait, hence exposed and unexposed do not compare."""
-    keenness = "cume_dist() OVER (PARTITION BY home_at IS NULL ORDER BY value)" if favoured_buyers else "0.5"
+    it in the data. Whether an ad is served depends on the hidden trait, hence exposed and unexposed do not compare.
+    ``reminder`` and ``voucher`` are the lifts of a lapsed customer's offers, made of those 56 days too."""
+    keenness = "cume_dist() OVER (PARTITION BY home_at IS NULL ORDER BY value)" if world.favoured_buyers else "0.5"
+    recent = f"day BETWEEN {WINBACK_DAY - LAPSED_DAYS} AND {WINBACK_DAY - 1}"
     return f"""
         WITH visited AS (
             SELECT c, min(happened_at) FILTER (day BETWEEN {ENROLMENT_DAYS[0]} AND {ENROLMENT_DAYS[1]}) AS home_at,
-                   bool_or(day BETWEEN {AD_AUDIENCE_DAYS[0]} AND {AD_AUDIENCE_DAYS[1]}) AS in_audience
+                   bool_or(day BETWEEN {AD_AUDIENCE_DAYS[0]} AND {AD_AUDIENCE_DAYS[1]}) AS in_audience,
+                   count(*) FILTER ({recent}) AS recent_visits, count(*) FILTER ({recent} AND on_app) AS app_visits
             FROM visits GROUP BY c
         ), bought AS (
-            SELECT c, count(*) AS purchases, sum(usd)::DOUBLE AS revenue
+            SELECT c, count(*) AS purchases, sum(usd)::DOUBLE AS revenue,
+                   count(*) FILTER ({recent}) AS recent_purchases
             FROM base_events WHERE event = 'purchase' AND day < {WINBACK_DAY} GROUP BY c
         ), saturations AS (
             SELECT n AS neighbourhood, row_number() OVER (ORDER BY number('saturated', n, 0)) > {NEIGHBOURHOODS // 2}
@@ -418,27 +457,44 @@ def _treatments(favoured_buyers: float, hidden_interest: float) -> str:
                            WHEN cume_dist() OVER (PARTITION BY neighbourhood ORDER BY number('offered', c, 0))
                                 <= {BONUS_SATURATION} THEN 'bonus' ELSE 'neighbour' END AS bonus_arm
             FROM people JOIN saturations USING (neighbourhood)
+        ), lapsed AS ( -- what they bought at all they bought before the recent days
+            SELECT c, pick({_list(("no_mail", *OFFERS))}, 'offer arm', c, 0) AS offer_arm,
+                   coalesce(recent_visits, 0) = 0 AS quiet,
+                   {world.reminder_lift} * least(coalesce(app_visits, 0), 2) AS reminder,
+                   {world.voucher_lift} * least(coalesce(purchases, 0), 2) AS voucher
+            FROM people LEFT JOIN visited USING (c) LEFT JOIN bought USING (c)
+            WHERE CASE {CONSENT_CHANGES} ELSE consent END AND coalesce(recent_purchases, 0) = 0
         )
-        SELECT c, region, bonus_arm, home_at, date_diff('day', midnight(0), home_at) AS home_day,
+        SELECT c, region, bonus_arm, offer_arm, quiet, reminder, voucher, home_at,
+               date_diff('day', midnight(0), home_at) AS home_day,
                CASE WHEN home_at IS NOT NULL
-                    THEN CASE WHEN uniform('home arm', c, 0) < 0.5 + {favoured_buyers} * (0.5 - {keenness})
+                    THEN CASE WHEN uniform('home arm', c, 0) < 0.5 + {world.favoured_buyers} * (0.5 - {keenness})
                              THEN 'generic' ELSE 'personalised' END END AS home_arm,
                1 / (1 + exp(-(0.3 + winback_logit - 0.7 * ln(1 + coalesce(purchases, 0))
-                              - 0.15 * ln(1 + coalesce(revenue, 0)) + {hidden_interest} * value))) AS propensity,
+                              - 0.15 * ln(1 + coalesce(revenue, 0)) + {world.hidden_interest} * value))) AS propensity,
                uniform('mailed', c, 0) < propensity AS mailed,
                CASE WHEN in_audience THEN pick(['ad', 'ghost'], 'ad arm', c, 0) END AS ad_arm,
                coalesce(in_audience, false) AND uniform('served', c, 0) < 1 / (1 + exp(-0.4 - 0.9 * value)) AS served
-        FROM people JOIN offers USING (c) LEFT JOIN visited USING (c) LEFT JOIN bought USING (c)"""
+        FROM people JOIN offers USING (c) LEFT JOIN visited USING (c) LEFT JOIN bought USING (c)
+             LEFT JOIN lapsed USING (c)"""
+
+
+# The offers' mails to lapsed customers who did not even visit of late.
+QUIET = f"""(
+    SELECT c, {WINBACK_DAY} AS day, midnight({WINBACK_DAY}) + INTERVAL 12 HOUR AS happened_at, false AS on_app,
+           0.0 AS value, 1 AS usd_per
+    FROM treatments WHERE quiet
+)"""
 
 
 def _open_visits(week_multipliers: tuple[float, ...]) -> str:
-    """The visits on which some program could act, with the home page's multiplier and three switches."""
+    """The visits on which some program could act, with the home page's multiplier, switches, and the offers' lifts."""
     week = f"CASE WHEN day - home_day BETWEEN 0 AND {WINDOW - 1} THEN 1 + (day - home_day) // 7 END"
     return f"""
         SELECT visits.*, coalesce(multiplier * {_list(week_multipliers)}[{week}], 0) AS boost,
                (day BETWEEN {WINBACK_DAY} AND {WINBACK_DAY + WINDOW - 1})::INT AS in_winback,
                (served AND day BETWEEN {ADS_DAY} AND {ADS_DAY + WINDOW - 1})::INT AS in_ads,
-               (day BETWEEN {BONUS_DAY} AND {BONUS_DAY + WINDOW - 1})::INT AS in_bonus
+               (day BETWEEN {BONUS_DAY} AND {BONUS_DAY + WINDOW - 1})::INT AS in_bonus, reminder, voucher
         FROM visits JOIN people USING (c) JOIN treatments USING (c)
         WHERE day >= {min(ENROLMENT_DAYS[0], WINBACK_DAY, ADS_DAY, BONUS_DAY)}"""
 
@@ -451,6 +507,7 @@ def _site_events(spillover: float) -> str:
         UNION ALL
         SELECT {columns} FROM extra_events JOIN treatments USING (c)
         WHERE CASE rail WHEN 'winback' THEN mailed WHEN 'ads' THEN ad_arm = 'ad'
+                        WHEN 'reminder' THEN offer_arm = 'reminder' WHEN 'voucher' THEN offer_arm = 'voucher'
                         WHEN 'bonus_direct' THEN bonus_arm = 'bonus'
                         WHEN 'bonus_spillover' THEN bonus_arm <> 'control_area' AND draw < {BONUS_SATURATION}
                         ELSE draw < CASE home_arm WHEN 'personalised' THEN 1 ELSE {spillover} END END"""
@@ -507,7 +564,11 @@ EMAILS = f"""
     FROM treatments WHERE mailed AND uniform('winback unsubscribe', c, 0) < 0.004
     UNION ALL
     SELECT number('mail click', key, 0), c, day, 'click', happened_at - INTERVAL 2 MINUTE, NULL, 'email'
-    FROM site_events WHERE rail = 'winback'"""
+    FROM site_events WHERE rail IN ('winback', 'reminder', 'voucher') AND event = 'purchase'
+    UNION ALL
+    SELECT number('offer mail', c, 0), c, {WINBACK_DAY}, 'impression', midnight({WINBACK_DAY}) + INTERVAL 6 HOUR,
+           NULL, 'email'
+    FROM treatments WHERE offer_arm IN {OFFERS}"""
 
 # Served users see one to three ads, a week apart; the control arm logs what it would have been served, at no cost.
 ADS = f"""
@@ -642,10 +703,10 @@ def _changed_customers(day: int) -> str:
     tier = "pick(['bronze', 'silver', 'gold'], 'tier', c, 0)"
     return f"""
         SELECT customer_id(c) AS customer_id, region, {NEIGHBOURHOOD}, age_band, {_iso("signup_at")} AS signup_at,
-               uniform('new consent', c, {day}) < 0.6 AS consent_marketing,
+               new_consent(c, {day}) AS consent_marketing,
                {_iso(f"midnight({day}) - to_seconds(1 + floor(uniform('change time', c, {day}) * 604799)::BIGINT)")}
                AS updated_at{f", {tier} AS loyalty_tier" if day >= LOYALTY_DAY else ""}
-        FROM people WHERE uniform('change', c, {day}) < 0.02 ORDER BY c"""
+        FROM people WHERE changes(c, {day}) ORDER BY c"""
 
 
 IDENTITIES = """
@@ -674,6 +735,8 @@ def _assignments(day: int, world: PlantedWorld) -> str:
             SELECT 'winback_email', c, 'mailed', midnight({WINBACK_DAY}) FROM treatments WHERE mailed
             UNION ALL
             SELECT 'retargeting_ads', c, ad_arm, midnight({ADS_DAY}) FROM treatments
+            UNION ALL
+            SELECT 'winback_offer', c, offer_arm, midnight({WINBACK_DAY}) FROM treatments
             UNION ALL
             SELECT 'referral_bonus', c, bonus_arm, midnight({BONUS_DAY}) FROM treatments
         ) WHERE arm IS NOT NULL AND date_diff('day', midnight({day}), assigned_at) BETWEEN 0 AND 6
@@ -731,6 +794,7 @@ def _truth(spillover: float) -> str:
             ("overall effect", planned, f"({direct} OR {leak})"),
         )
     ]
+    offers = [(*outcome, f"ATE of {offer}", f"rail = '{offer}'") for offer in OFFERS for outcome in outcomes]
     populations = (
         ("personalised_home_page", "(home_arm IS NOT NULL)::INT", page),
         ("winback_email", "mailed::INT", mail["ATT"]),
@@ -738,15 +802,19 @@ def _truth(spillover: float) -> str:
         ("retargeting_ads", "(ad_arm IS NOT NULL)::INT", ads["ITT"]),
         ("retargeting_ads", "served::INT", ads["CACE"]),
         ("referral_bonus", "1", bonus),
+        ("winback_offer", "(offer_arm IS NOT NULL)::INT", offers),
     )
     return " UNION ALL ".join(_effects(*p) for p in populations) + " ORDER BY ALL"
 
 
 def _effects(study: str, weight: str, measures: list[tuple[str, str, str, str, str]]) -> str:
-    """SQL of weighted means per customer; a measure is (outcome, value, events, estimand, rails)."""
+    """SQL of weighted means per customer; a measure is (outcome, value, events, estimand, rails).
+
+    Fixed point adds exactly: a mean that lies halfway between two roundings must not depend on which thread adds first.
+    """
     sums = ", ".join(
-        f"round(coalesce(fsum(weight * {value}) FILTER ({events} AND {rails}), 0) / fsum(weight_once), 9)"
-        f' AS "{outcome}|{estimand}"'
+        f"round(coalesce(sum((weight * {value})::{FIXED}) FILTER ({events} AND {rails}), 0)::DOUBLE"
+        f' / sum(weight_once::{FIXED})::DOUBLE, 9) AS "{outcome}|{estimand}"'
         for outcome, value, events, estimand, rails in measures
     )
     return f"""
@@ -761,3 +829,26 @@ def _effects(study: str, weight: str, measures: list[tuple[str, str, str, str, s
             SELECT coalesce('region=' || region, 'all') AS segment, {sums}
             FROM stacked GROUP BY GROUPING SETS ((), (region))
         ) ON COLUMNS(* EXCLUDE segment) INTO NAME measure VALUE value)"""
+
+
+def _expected_effects(offer_unsubscribes: float) -> str:
+    """What each offer is expected to add for each lapsed customer, given all that drives the customer.
+
+    In expectation over the visits, purchases and amounts of the window; the truth holds the means of what these came
+    to in this very sample.
+    """
+    visits = f"{WINDOW // 7} * list_sum([least(1, visit_rate * w) FOR w IN {_list(WEEKDAY_ACTIVITY)}])"
+    amount = f"exp({LOG_AMOUNT} + {AMOUNT_BY_VALUE} * value + {AMOUNT_SPREAD**2 / 2})"
+    return f"""
+        WITH added AS (
+            SELECT c, treatment,
+                   {visits} * least(1, conversion * CASE treatment WHEN 'reminder' THEN reminder ELSE voucher END)
+                   AS purchases_28d,
+                   purchases_28d * {amount} AS revenue_28d,
+                   CASE WHEN quiet THEN {offer_unsubscribes} ELSE 0 END AS unsubscribes_28d
+            FROM treatments JOIN people USING (c), unnest({_list(OFFERS)}) AS t(treatment)
+            WHERE offer_arm IS NOT NULL
+        )
+        SELECT 'winback_offer' AS study, customer_id(c) AS customer_id, treatment, outcome, round(effect, 9) AS effect
+        FROM (UNPIVOT added ON purchases_28d, revenue_28d, unsubscribes_28d INTO NAME outcome VALUE effect)
+        ORDER BY ALL"""

@@ -92,6 +92,10 @@ PLANTED_WORLD: dict[str, Rows] = {
         {"day": "2026-03-01", "geo": "south", "channel": "search", "spend": 10, "currency": "JPY"},
     ],
     "truth": [{"study": "home", "outcome": "revenue", "estimand": "ATE", "segment": "all", "value": 1.5}],
+    "effects": [
+        {"study": "offer", "customer_id": "C1", "treatment": "voucher", "outcome": "revenue", "effect": 2.5},
+        {"study": "offer", "customer_id": "C1", "treatment": "reminder", "outcome": "revenue", "effect": 0},
+    ],
 }
 COMPLETE_JOURNEY: dict[str, Rows] = {
     "transactions": [
@@ -159,6 +163,7 @@ def test_planted_unit_days_are_deduplicated_attributed_and_in_utc_dollars(build:
         ("C1", first, "refunds", 5.0, 1),
         ("C1", first, "revenue", 8.8, 2),
         ("C1", second, "clicks", 1.0, 1),
+        ("C1", second, "email_clicks", 1.0, 1),
         ("C1", second, "purchases", 1.0, 1),
         ("C1", second, "revenue", 12.5, 1),
         ("C2", first, "visits", 1.0, 1),
@@ -225,6 +230,10 @@ def test_coverage_spend_and_truth_are_passed_on(build: Build) -> None:
         ("planted_world", date(2026, 3, 1), "north", "search", 11.0)
     ]
     assert build.rows("SELECT * FROM marts.planted_truth") == [("home", "revenue", "ATE", "all", 1.5)]
+    assert build.rows("SELECT * FROM marts.planted_effects ORDER BY ALL") == [
+        ("offer", "C1", "reminder", "revenue", 0.0),
+        ("offer", "C1", "voucher", "revenue", 2.5),
+    ]
 
 
 def test_every_data_test_is_attached_to_a_model_so_that_none_is_lost_as_an_asset_check(build: Build) -> None:

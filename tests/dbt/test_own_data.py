@@ -15,7 +15,16 @@ from tests.dbt.builds import DBT_PROJECT, SOURCES, Build, Rows, built, dbt, deli
 pytestmark = pytest.mark.xdist_group("dbt")
 
 PAGE = (PROJECT / "docs" / "own_data.md").read_text(encoding="utf-8")
-MARTS = ("unit_days", "assignments", "unit_attributes", "ad_spend", "data_loss", "planted_truth", "coverage")
+MARTS = (
+    "unit_days",
+    "assignments",
+    "unit_attributes",
+    "ad_spend",
+    "data_loss",
+    "planted_truth",
+    "planted_effects",
+    "coverage",
+)
 MY_SHOP: dict[str, Rows] = {
     "orders": [
         {"order_id": "o1", "customer_id": "S1", "ordered_at": "2026-03-01 09:00:00", "amount": 4.25},
@@ -98,7 +107,7 @@ def test_a_mart_that_no_source_has_rows_for_is_empty_and_keeps_its_columns(alone
     )
     declared = {name: [*alone.manifest["nodes"][f"model.causal_assets.{name}"]["columns"]] for name in MARTS}
     assert dict(columns) == declared
-    for mart in ("unit_attributes", "ad_spend", "data_loss", "planted_truth"):
+    for mart in ("unit_attributes", "ad_spend", "data_loss", "planted_truth", "planted_effects"):
         assert alone.rows(f"FROM marts.{mart}") == []
 
 

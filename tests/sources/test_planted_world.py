@@ -24,7 +24,11 @@ NO_EFFECTS = {
     "ads_lift": 0.0,
     "bonus_lift": 0.0,
     "bonus_spillover_lift": 0.0,
+    "reminder_lift": 0.0,
+    "voucher_lift": 0.0,
+    "offer_unsubscribes": 0.0,
 }
+NO_OFFERS = {name: NO_EFFECTS[name] for name in ("reminder_lift", "voucher_lift", "offer_unsubscribes")}
 NO_MESS = dict.fromkeys(("late", "skewed", "restated", "duplicated", "malformed", "unattributed", "bots"), 0.0)
 WORLD = PlantedWorld(customers=3_000, seed=7)
 
@@ -56,7 +60,7 @@ class Landed:
                 FROM read_csv('{self.folder}/{table}/*.csv', union_by_name = true, all_varchar = true, filename = true,
                               header = true, delim = ',', quote = '"', escape = '"')
             """)
-        for table in ("identities", "truth"):
+        for table in ("identities", "truth", "effects"):
             self.db.execute(f"CREATE TABLE {table} AS FROM '{self.folder}/{table}/*.parquet'")
 
     def _clean(self) -> None:
@@ -79,7 +83,7 @@ class Landed:
                 WHERE castable AND event_id IS NOT NULL AND event IN {names} AND coalesce(currency, 'USD') <> 'XXX'
                 QUALIFY rank() OVER (PARTITION BY event_id ORDER BY received_at DESC) = 1
             )
-            SELECT customer_id, event, least(occurred_at, received_at)::DATE AS day,
+            SELECT customer_id, latest.platform, event, least(occurred_at, received_at)::DATE AS day,
                    amount * CASE currency WHEN 'EUR' THEN 1.10 WHEN 'GBP' THEN 1.25 ELSE 1 END AS usd
             FROM latest JOIN identities ON latest.platform = identities.platform AND account = platform_id""")
 
@@ -99,6 +103,7 @@ class Landed:
             "personalised_home_page": "WHERE arm IS NOT NULL",
             "retargeting_ads": "WHERE arm IS NOT NULL",
             "referral_bonus": "WHERE arm IS NOT NULL",
+            "winback_offer": "WHERE arm IS NOT NULL",
             "winback_email": "",
         }
         return f"""
@@ -123,12 +128,19 @@ class Landed:
             JOIN ({self.units("referral_bonus", "referral", "count(*)")}) AS u USING (customer_id)
             ORDER BY unit_id""").fetchnumpy()
 
-    def difference(self, program: str, event: str = "purchase", value: str = "sum(usd)") -> tuple[float, float]:
+    def difference(
+        self,
+        program: str,
+        event: str = "purchase",
+        value: str = "sum(usd)",
+        treated: str = "treated",
+        control: str = "NOT treated",
+    ) -> tuple[float, float]:
         """Difference in means between the arms and its standard error."""
         row = self.db.execute(f"""
-            SELECT avg(y) FILTER (treated) - avg(y) FILTER (NOT treated),
-                   sqrt(var_samp(y) FILTER (treated) / count(*) FILTER (treated)
-                        + var_samp(y) FILTER (NOT treated) / count(*) FILTER (NOT treated))
+            SELECT avg(y) FILTER ({treated}) - avg(y) FILTER ({control}),
+                   sqrt(var_samp(y) FILTER ({treated}) / count(*) FILTER ({treated})
+                        + var_samp(y) FILTER ({control}) / count(*) FILTER ({control}))
             FROM ({self.units(program, event, value)})""").fetchone()
         assert row is not None
         return row
@@ -230,7 +242,7 @@ def test_the_reported_rows_are_the_rows_in_the_files(landed: Landed):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("customers", 10), ("seed", -1), ("home_visit_lift", -0.1), ("late", 0.9), ("week_multipliers", (1.0,)),
-     ("region_multipliers", (1.0, 1.0, 1.0, 9.0))],
+     ("region_multipliers", (1.0, 1.0, 1.0, 9.0)), ("voucher_lift", 1.1), ("offer_unsubscribes", -0.1)],
 )  # fmt: skip
 def test_a_parameter_out_of_range_is_named_with_what_was_given_and_what_is_allowed(field: str, value: object):
     with pytest.raises(ValueError, match=rf"PlantedWorld\.{field}.*: got .*, allowed: "):
@@ -244,7 +256,7 @@ def test_truth_of_the_home_page_is_the_difference_of_both_potential_worlds(
     land: Callable[[PlantedWorld], Landed], placebo: Landed, landed: Landed
 ):
     # With complete spillover everybody lives in the treated world; in the placebo twin nobody does.
-    treated = land(replace(WORLD, spillover=1.0, winback_lift=0.0, ads_lift=0.0))
+    treated = land(replace(WORLD, spillover=1.0, winback_lift=0.0, ads_lift=0.0, **NO_OFFERS))
     truth = landed.truth("personalised_home_page", "revenue_28d", "ATE")
     assert extra_revenue(treated, placebo, "personalised_home_page", "true") == pytest.approx(truth, abs=1e-7)
     assert treated.truth("personalised_home_page", "revenue_28d", "ATE") == truth
@@ -323,6 +335,7 @@ def test_the_bonus_reaches_half_of_each_neighbourhood_in_half_of_them_and_nobody
 
 def test_truth_of_the_placebo_world_is_zero(placebo: Landed):
     assert placebo.one("SELECT max(abs(value)) FROM truth") == 0
+    assert placebo.one("SELECT max(abs(effect)) FROM effects") == 0
 
 
 def test_spillover_shrinks_the_difference_between_the_arms_by_its_truth(land: Callable[[PlantedWorld], Landed]):
@@ -400,6 +413,160 @@ def test_those_who_saw_an_ad_were_richer_anyway(landed: Landed):
                               (SELECT ad_user_id FROM ad_events WHERE event = 'impression')) AS saw
             FROM ({landed.units("retargeting_ads")}) AS u WHERE treated)""")
     assert naive > 3 * landed.truth("retargeting_ads", "revenue_28d", "CACE")
+
+
+# --- win-back offers -------------------------------------------------------------------------------------------------
+
+OFFERED = {"revenue_28d": ("purchase", "sum(usd)"), "purchases_28d": ("purchase", "count(*)"),
+           "unsubscribes_28d": ("unsubscribe", "count(*)")}  # fmt: skip
+# What the 56 days before the offers say of each customer who was drawn.
+PAST = """
+    SELECT customer_id, arm,
+           count(*) FILTER (event = 'visit' AND day >= '2026-01-26') AS visits,
+           count(*) FILTER (event = 'visit' AND day >= '2026-01-26' AND platform = 'app') AS app_visits,
+           count(*) FILTER (event = 'purchase') AS purchases,
+           coalesce(sum(usd) FILTER (event = 'purchase'), 0) AS revenue
+    FROM assignments LEFT JOIN (FROM events WHERE day < '2026-02-23') USING (customer_id)
+    WHERE program = 'winback_offer' GROUP BY ALL"""
+
+
+@pytest.mark.parametrize("seed", [7, 11, 12])
+@pytest.mark.parametrize("effects", [{}, NO_EFFECTS], ids=["planted", "placebo"])
+@pytest.mark.parametrize("offer", ["reminder", "voucher"])
+def test_arms_of_the_winback_offer_differ_by_their_truth(
+    seed: int, effects: dict[str, float], offer: str, land: Callable[[PlantedWorld], Landed]
+):
+    landed = land(replace(WORLD, seed=seed, **effects))
+    for outcome, (event, value) in OFFERED.items():
+        arms = {"treated": f"arm = '{offer}'", "control": "arm = 'no_mail'"}
+        difference, error = landed.difference("winback_offer", event, value, **arms)
+        assert abs(difference - landed.truth("winback_offer", outcome, f"ATE of {offer}")) < 3 * error, outcome
+
+
+@pytest.mark.parametrize("outcome", OFFERED)
+def test_what_an_offer_adds_to_its_arm_is_what_was_expected_of_it_but_for_chance(
+    outcome: str, land: Callable[[PlantedWorld], Landed]
+):
+    gaps: dict[str, list[np.ndarray]] = {"reminder": [], "voucher": []}
+    for seed in (7, 11, 12):
+        landed, without = (land(replace(WORLD, seed=seed, **changed)) for changed in ({}, NO_OFFERS))
+        outcomes = [
+            world.db.execute(f"FROM ({world.units('winback_offer', *OFFERED[outcome])}) ORDER BY customer_id")
+            .fetchnumpy() for world in (landed, without)
+        ]  # fmt: skip
+        arm, added = outcomes[0]["arm"], np.round(np.subtract(*(found["y"].astype(float) for found in outcomes)), 6)
+        assert not added[arm == "no_mail"].any()
+        for offer, found in gaps.items():
+            expected = landed.db.execute(
+                "SELECT effect FROM effects WHERE treatment = ? AND outcome = ? ORDER BY customer_id", [offer, outcome]
+            ).fetchnumpy()["effect"]  # fmt: skip
+            assert not added[(arm == offer) & (expected == 0)].any()
+            found.append((added - expected)[arm == offer])
+            # The truth is of all who were drawn, whichever their arm.
+            truth = landed.truth("winback_offer", outcome, f"ATE of {offer}")
+            assert abs(truth - expected.mean()) < 3 * found[-1].std() / math.sqrt(len(arm))
+    for gap in map(np.concatenate, gaps.values()):
+        assert abs(gap.mean()) < 3 * gap.std() / math.sqrt(len(gap))
+
+
+def test_offers_leave_the_truth_of_every_other_programme_and_all_who_are_sent_nothing_as_they_are(
+    landed: Landed, land: Callable[[PlantedWorld], Landed]
+):
+    without = land(replace(WORLD, **NO_OFFERS))
+    others = "SELECT * FROM truth WHERE study <> 'winback_offer' ORDER BY ALL"
+    untouched = """
+        SELECT customer_id, event, day, round(usd, 4) FROM events ANTI JOIN (
+            FROM assignments WHERE program = 'winback_offer' AND arm <> 'no_mail') USING (customer_id) ORDER BY ALL"""
+    for rows in (others, untouched, "SELECT program, customer_id, arm, assigned_at FROM assignments ORDER BY ALL"):
+        assert landed.db.execute(rows).fetchall() == without.db.execute(rows).fetchall()
+
+
+def test_an_offer_is_drawn_for_all_with_consent_who_bought_nothing_in_28_days_and_for_nobody_else(landed: Landed):
+    lapsed = landed.db.execute("""
+        SELECT customer_id FROM (
+            SELECT customer_id, arg_max(consent_marketing::BOOLEAN, updated_at::TIMESTAMP) AS consent
+            FROM customers WHERE updated_at::TIMESTAMP < '2026-02-23' GROUP BY customer_id
+        ) ANTI JOIN (
+            FROM events WHERE event = 'purchase' AND day BETWEEN '2026-01-26' AND '2026-02-22') USING (customer_id)
+        WHERE consent ORDER BY customer_id""").fetchall()
+    drawn = landed.db.execute("""
+        SELECT customer_id FROM assignments WHERE program = 'winback_offer' AND assigned_at = '2026-02-23T00:00:00Z'
+        ORDER BY customer_id""").fetchall()
+    assert drawn == lapsed
+    assert landed.one("SELECT count(*) FROM assignments WHERE program = 'winback_offer'") == len(drawn)
+    assert 0.3 < len(drawn) / WORLD.customers < 0.45
+    mailed = landed.one("""
+        SELECT count(DISTINCT customer_id) FROM email_events JOIN identities
+            ON platform = 'email' AND platform_id = lower(recipient)
+        JOIN assignments USING (customer_id)
+        WHERE program = 'winback_offer' AND arm <> 'no_mail' AND event = 'impression'
+          AND email_events.received_at::TIMESTAMP >= '2026-02-23'
+          AND occurred_local LIKE '2026-02-23%'""")
+    assert mailed == landed.one("SELECT count(*) FROM assignments WHERE program = 'winback_offer' AND arm <> 'no_mail'")
+
+
+def test_chance_gives_every_offer_an_equal_share_of_like_customers(land: Callable[[PlantedWorld], Landed]):
+    for seed in (7, 11, 12):
+        landed = land(replace(WORLD, seed=seed))
+        table = landed.db.execute(f"SELECT * FROM ({PAST})").fetchnumpy()
+        arms, n = [table["arm"] == arm for arm in ("no_mail", "reminder", "voucher")], len(table["arm"])
+        assert all(abs(arm.mean() - 1 / 3) < 3 * math.sqrt(2 / 9 / n) for arm in arms)
+        for name in ("visits", "app_visits", "purchases", "revenue"):
+            past = table[name].astype(float)
+            error = past.std() * math.sqrt(6 / n)
+            assert max(abs(past[arm].mean() - past[arms[0]].mean()) for arm in arms[1:]) < 3 * error, (seed, name)
+
+
+def test_whom_an_offer_moves_can_be_seen_before_it_is_sent(landed: Landed):
+    moved = landed.db.execute(f"""
+        SELECT treatment, outcome, bool_and((effect > 0) = CASE outcome WHEN 'unsubscribes_28d' THEN visits = 0 ELSE
+                   CASE treatment WHEN 'reminder' THEN app_visits > 0 ELSE purchases > 0 END END) AS as_seen,
+               stddev(effect) > avg(effect) AND avg(effect) > 0 AS varies, avg((effect > 0)::INT) AS share
+        FROM effects JOIN ({PAST}) USING (customer_id) GROUP BY ALL""").fetchall()
+    assert len(moved) == 6
+    assert all(as_seen and varies and 0.1 < share < 0.5 for *_, as_seen, varies, share in moved)
+    assert landed.one("SELECT count(*) FROM effects") == 6 * landed.one(f"SELECT count(*) FROM ({PAST})")
+
+
+@pytest.mark.parametrize("voucher_cost", [1.5, 3.0])
+def test_no_offer_is_the_best_for_all_once_costs_count(voucher_cost: float, landed: Landed):
+    # 30% margin, two cents a mail, five dollars an unsubscribed customer.
+    profit = f"""
+        SELECT customer_id, treatment, sum(effect * CASE outcome WHEN 'revenue_28d' THEN 0.3 WHEN 'unsubscribes_28d'
+                   THEN -5 ELSE 0 END) - CASE treatment WHEN 'voucher' THEN {voucher_cost} ELSE 0.02 END AS profit
+        FROM effects GROUP BY customer_id, treatment"""
+    alike = landed.one(f"SELECT max(profit) FROM (SELECT avg(profit) AS profit FROM ({profit}) GROUP BY treatment)")
+    best = f"SELECT arg_max(treatment, profit) AS treatment, max(profit) AS profit FROM ({profit}) GROUP BY customer_id"
+    shares = landed.db.execute(f"""
+        SELECT count(*) FILTER (profit <= 0) / count(*), count(*) FILTER (profit > 0 AND treatment = 'reminder')
+            / count(*), count(*) FILTER (profit > 0 AND treatment = 'voucher') / count(*) FROM ({best})""").fetchall()[
+        0
+    ]
+    assert landed.one(f"SELECT avg(greatest(profit, 0)) FROM ({best})") > 1.5 * max(alike, 0)
+    assert min(shares) > 0.05
+
+
+def test_an_offer_makes_customers_unsubscribe_who_had_not_even_visited_and_no_others(
+    landed: Landed, land: Callable[[PlantedWorld], Landed]
+):
+    left = "SELECT customer_id FROM events WHERE event = 'unsubscribe' AND day = '2026-02-23'"
+    before = land(replace(WORLD, **NO_OFFERS)).db.execute(left).fetchall()
+    harmed = {customer for (customer,) in landed.db.execute(left).fetchall()} - {customer for (customer,) in before}
+    quiet = landed.db.execute(f"SELECT customer_id FROM ({PAST}) WHERE visits = 0 AND arm <> 'no_mail'").fetchall()
+    assert harmed <= {customer for (customer,) in quiet}
+    share, planted = len(harmed) / len(quiet), WORLD.offer_unsubscribes
+    assert abs(share - planted) < 3 * math.sqrt(planted * (1 - planted) / len(quiet))
+
+
+def test_who_was_sent_a_voucher_bought_less_than_everybody_else_although_it_made_them_buy_more(landed: Landed):
+    naive, error = landed.db.execute(f"""
+        SELECT avg(y) FILTER (sent) - avg(y) FILTER (NOT sent),
+               sqrt(var_samp(y) FILTER (sent) / count(*) FILTER (sent)
+                    + var_samp(y) FILTER (NOT sent) / count(*) FILTER (NOT sent))
+        FROM (SELECT y, coalesce(offer = 'voucher', false) AS sent FROM ({landed.units("winback_email")}) LEFT JOIN (
+            SELECT customer_id, arm AS offer FROM assignments WHERE program = 'winback_offer') USING (customer_id)
+        )""").fetchall()[0]
+    assert naive + 3 * error < 0 < landed.truth("winback_offer", "revenue_28d", "ATE of voucher")
 
 
 # --- mess ----------------------------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 {#
-  Raw rows of the event tables = events in the source's unit_days + rows in this model, its data_loss. A purchase stands
-  under two metrics, revenue and purchases, and is counted under one. Returns the two totals when they differ.
+  Raw rows of the event tables = events in the source's unit_days + rows in this model, its data_loss. An event that
+  stands under two metrics, as a purchase does under revenue and purchases, is counted under one: `counted_twice` lists
+  the others. Returns the two totals when they differ.
 #}
-{% test every_raw_event_is_counted_or_set_aside(model, source_name, event_tables) %}
+{% test every_raw_event_is_counted_or_set_aside(model, source_name, event_tables, counted_twice) %}
 with raw_rows as (
     {% for event_table in event_tables %}
     select count(*) as rows
@@ -14,7 +15,7 @@ with raw_rows as (
 accounted_rows as (
     select coalesce(sum(events), 0) as rows
     from {{ ref('int_' ~ source_name ~ '__unit_days') }}
-    where metric <> 'revenue'
+    where metric not in ('{{ counted_twice | join("', '") }}')
     union all
     select coalesce(sum(rows), 0) as rows
     from {{ model }}

@@ -6,6 +6,8 @@ with daily as (
         cast(occurred_at as date) as day,
         event,
         count(*) as events,
+        count(case when table_name = 'app_events' then 1 end) as app_events,
+        count(case when table_name = 'email_events' then 1 end) as email_events,
         sum(amount_usd) as amount_usd
     from {{ ref('int_planted_world__events') }}
     where set_aside_reason is null
@@ -29,6 +31,24 @@ metrics as (
         events
     from daily
     where event = 'purchase'
+    union all
+    select
+        customer_id,
+        day,
+        'app_visits' as metric,
+        app_events as value,
+        app_events as events
+    from daily
+    where event = 'visit' and app_events > 0
+    union all
+    select
+        customer_id,
+        day,
+        'email_clicks' as metric,
+        email_events as value,
+        email_events as events
+    from daily
+    where event = 'click' and email_events > 0
 )
 
 select

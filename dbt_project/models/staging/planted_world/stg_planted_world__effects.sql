@@ -1,0 +1,7 @@
+select
+    study,
+    customer_id,
+    treatment,
+    outcome,
+    effect
+from {{ source('raw', 'planted_world__effects') }}
