@@ -343,7 +343,7 @@ class Targeted(Study):
         if not warehouse.scalar(f"SELECT count(*) FROM {study}.scored"):
             return []
         held_out = self.judged(warehouse, study, POLICY)
-        best, others = self._alternatives(warehouse, study)
+        best, others = self.alternatives(warehouse, study)
         findings: list[Finding] = []
         for arm in (best, *others):
             gain = self._gain(warehouse, study, np.full(len(held_out.arm), arm), self.level)
@@ -351,7 +351,7 @@ class Targeted(Study):
             findings.append((role, replace(gain, method=f"against {self.arms.every[arm]} for everybody")))
         return findings + self._effects(warehouse, study) + self._guardrails(warehouse, study, held_out)
 
-    def _alternatives(self, warehouse: Warehouse, study: str) -> tuple[int, list[int]]:
+    def alternatives(self, warehouse: Warehouse, study: str) -> tuple[int, list[int]]:
         """The arm that is best for everybody, by the test fold, and the other ones that everybody could be given."""
         from causal_assets.targeting.policy_value import best_baseline
 
@@ -367,7 +367,7 @@ class Targeted(Study):
 
         held_out = self.judged(warehouse, study, POLICY)
         if rival is None:
-            rival = np.full(len(held_out.arm), self._alternatives(warehouse, study)[0])
+            rival = np.full(len(held_out.arm), self.alternatives(warehouse, study)[0])
         return policy_gain(
             held_out.potential, held_out.chosen, rival, self.cost, value=self.decision.value_per_outcome,
             outcome=PROFIT, cluster=held_out.cluster, level=level,

@@ -12,14 +12,16 @@ from causal_assets.designs.analysis import arm_number
 from causal_assets.designs.graph import MARTS
 from causal_assets.designs.randomized import BY_CHANCE, RandomizedExperiment
 from causal_assets.designs.table import TableStudy
-from causal_assets.designs.targeted import Fairness, SeveralArms, Targeted, equal_shares, with_model
+from causal_assets.designs.targeted import PROFIT, Fairness, SeveralArms, Targeted, equal_shares, with_model
 from causal_assets.memo.facts import NO_INTERFERENCE, Assumption, Identification, assigned_by_chance, recorded_alike
+from causal_assets.targeting.model import POLICY
 from causal_assets.types import Diagnostic
 from causal_assets.warehouse.engine import Warehouse, literal
 from causal_assets.warehouse.queries.cohorts import randomised_units
 from causal_assets.warehouse.queries.tables import is_arm
 from causal_assets.warehouse.queries.windows import outcome_windows, window_sums
 
+EFFECTS = dg.AssetKey(["marts", "planted_effects"])
 CHOSEN_BY_CHANCE = replace(
     BY_CHANCE,
     words="Chance alone decided which {unit} got \u201c{treated}\u201d and which \u201c{control}\u201d. So what a rule "
@@ -110,6 +112,10 @@ class UpliftStudy(Targeted, RandomizedExperiment):
         """The mart of unit days and how far it reaches; learners need rows, not the moments that all studies share."""
         return [MARTS[0], MARTS[3]]
 
+    def memo_deps(self) -> Sequence[dg.AssetKey]:
+        """What is planted, of the whole and of each unit, shown beside what was estimated."""
+        return [*super().memo_deps(), EFFECTS]
+
     def write_extras(self, warehouse: Warehouse, study: str, file: str) -> None:  # noqa: ARG002
         """The folds, which are as much a part of who is in the study as its arms."""
         self.write_folds(warehouse, study)
@@ -126,16 +132,38 @@ class UpliftStudy(Targeted, RandomizedExperiment):
         """Whether all arms have equal shares, as they are planned."""
         return equal_shares(warehouse, study, self.arm_sql, self.arms.every)
 
-    def truth(self, warehouse: Warehouse, study: str) -> dict[str, float]:  # noqa: ARG002
-        """True effects of each treatment where a world was planted."""
-        found = {}
+    def truth(self, warehouse: Warehouse, study: str) -> dict[str, float]:
+        """True effects of each treatment, and of the policy on its own fold, where a world was planted."""
+        found = self._true_gain(warehouse, study)
         for arm in self.arms.treatments:
             rows = warehouse.rows(
-                f"SELECT outcome, value FROM marts.planted_truth WHERE study = {literal(self.program)} "
+                f"SELECT outcome, value FROM marts.planted_truth WHERE study = {literal(study)} "
                 f"AND estimand = {literal(f'ATE of {arm}')} AND segment = 'all'"
             )
             found |= {self.of_arm(row["outcome"], arm): row["value"] for row in rows}
         return found
+
+    def _true_gain(self, warehouse: Warehouse, study: str) -> dict[str, float]:
+        """What the policy is expected to earn over the best simple alternative, by the effects of each customer."""
+        known = "planted_effects" in warehouse.tables("marts") and warehouse.scalar(
+            f"SELECT count(*) FROM marts.planted_effects WHERE study = {literal(study)}"
+        )
+        if not known or not warehouse.scalar(f"SELECT count(*) FROM {study}.scored"):
+            return {}
+        best, _ = self.alternatives(warehouse, study)
+        offers = enumerate(zip(self.arms.treatments, self.cost, strict=True), start=1)
+        names = ", ".join(f"({place}, {literal(arm)}, {cost})" for place, (arm, cost) in offers)
+        worth = f"coalesce({self.decision.value_per_outcome} * e.effect - a.cost, 0)"
+
+        def earned(arm: str) -> float:
+            return warehouse.scalar(
+                f"SELECT avg({worth}) FROM {study}.scored AS s LEFT JOIN (VALUES {names}) AS a (place, name, cost) "
+                f"ON a.place = {arm} LEFT JOIN marts.planted_effects AS e ON e.study = {literal(study)} "
+                f"AND e.unit_id = s.unit_id AND e.treatment = a.name AND e.outcome = {literal(self.primary.name)} "
+                f"WHERE s.fold = {POLICY}"
+            )
+
+        return {PROFIT: earned("s.chosen") - earned(str(best))}
 
 
 class UpliftColumns(dg.Model, dg.Resolvable):
