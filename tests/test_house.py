@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "estimators": {"types"},
     "diagnostics": {"types"},
     "targeting": {"types", "estimators"},
-    "memo": {"types", "estimators"},
+    "memo": {"types", "estimators", "targeting"},
     "protocol": {"types"},
     "component": {"home"},
     "decision": {"types", "protocol"},

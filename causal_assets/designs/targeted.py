@@ -22,12 +22,14 @@ from causal_assets.designs.graph import StudyGraph
 from causal_assets.designs.study import Study
 from causal_assets.designs.targeting_graph import TargetingGraph
 from causal_assets.estimators.inference import Floats
+from causal_assets.estimators.multiplicity import step_down
 from causal_assets.home import Home
 from causal_assets.memo.facts import Rows
 from causal_assets.protocol import Arm, Finite, Rule
 from causal_assets.targeting.features import Features
 from causal_assets.targeting.learners import CANDIDATES, DEFAULT
-from causal_assets.targeting.model import POLICY, TEST, UpliftModel
+from causal_assets.targeting.measures import FEWEST_UNITS
+from causal_assets.targeting.model import FOLDS, POLICY, TEST, UpliftModel
 from causal_assets.types import Diagnostic, Estimate, Role
 from causal_assets.warehouse import results
 from causal_assets.warehouse.engine import Warehouse, identifier, literal
@@ -223,6 +225,7 @@ class Targeted(Study):
         from causal_assets.targeting.nuisances import Sample
 
         rows = self.read_rows(warehouse, study)
+        self._require_many(rows)
         features = Features.of(rows, self.numbers(warehouse, study), self.texts)
         sample = Sample.of(features.matrix(rows), rows["_arm"], rows["_y"], rows["_unit"])
         model = fit(
@@ -249,6 +252,14 @@ class Targeted(Study):
         self._write_scored(warehouse, study, model, sample, rows)
         self._write_explained(warehouse, study, model, sample.x, sha256)
         return _seen(model)
+
+    def _require_many(self, rows: dict[str, NDArray[Any]]) -> None:
+        """Raises ValueError where a fold that proves something has too few units of an arm to rank them."""
+        for fold in (TEST, POLICY):
+            counts = np.bincount(rows["_arm"][rows["fold"] == fold], minlength=len(self.arms.every))
+            if counts.min() < FEWEST_UNITS:
+                told = dict(zip(self.arms.every, counts.tolist(), strict=True))
+                raise ValueError(f"arms: the {FOLDS[fold]} fold has {told} rows; each arm needs {FEWEST_UNITS}")
 
     def read_rows(self, warehouse: Warehouse, study: str) -> dict[str, NDArray[Any]]:
         """Rows leave the engine here, for the learners: features, ``_arm``, ``_y``, ``_unit``, ``fold``, in order."""
@@ -475,13 +486,14 @@ class Targeted(Study):
         from causal_assets.diagnostics.uplift_calibration import Gaps, uplift_calibration
 
         tested = warehouse.rows(f"FROM {study}.tested")
+        p = np.array([row["p_value"] for row in tested])
         gaps = {}
         for arm, found in targeting_report.by_tenth(self, self.judged(warehouse, study, POLICY)).items():
             away = [(group.realised - group.predicted, group.std_error) for group in found.groups]
             chi_square = sum((gap / error) ** 2 for gap, error in away)
             gaps[arm] = Gaps(chi_square, len(away), max(abs(gap) for gap, _ in away))
         return [
-            responders({row["treatment"]: row["p_value"] for row in tested}),
+            responders(dict(zip([row["treatment"] for row in tested], step_down(p).tolist(), strict=True))),
             uplift_calibration(gaps),
             *targeting_fairness.check(targeting_fairness.fair(self, warehouse, study)),
         ]

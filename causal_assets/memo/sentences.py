@@ -136,7 +136,9 @@ def answer(facts: MemoFacts) -> str:
             found = (
                 f"{_clause(facts)} ({level} {ends(estimate, signed)}{words.clause(words.p_value(estimate.p_value))})."
             )
-            if estimate.control_mean is not None:
+            if estimate.estimand == GAIN and estimate.control_mean is not None:
+                found += f" That alone earns {plain(estimate.control_mean)} per {unit}."
+            elif estimate.control_mean is not None:
                 found += f" Without it the mean was {plain(estimate.control_mean)}."
         case Reading.UNCLEAR:
             found = (
