@@ -172,9 +172,14 @@ def _no_effect(facts: MemoFacts, estimate: Estimate) -> str:
     if len(values) == 1:
         return f"{found} \u201c{treated}\u201d and \u201c{control}\u201d differ by {show(values[0])} per {facts.unit}."
     sign = " Even its sign depends on the method." if values[0] < 0 < values[-1] else ""
+    parts = (
+        f" Who responds more cannot be told either: a {facts.unit}\u2019s effect is no better identified than the mean "
+        "of all, so targeting by uplift is not estimable here."
+    )
     return (
         f"{found} The difference between \u201c{treated}\u201d and \u201c{control}\u201d is anything from "
         f"{show(values[0])} to {show(values[-1])} per {facts.unit}, depending on how they are compared.{sign}"
+        f"{'' if facts.identification.by_chance else parts}"
     )
 
 

@@ -77,6 +77,11 @@ def test_what_is_not_identified_never_reads_as_a_lift(shipped, unidentified, ver
         )
 
 
+def test_what_is_not_identified_on_average_is_said_to_be_no_ground_for_targeting(shipped, unidentified):
+    assert "targeting by uplift is not estimable here" in sentences.answer(unidentified)
+    assert "targeting by uplift" not in sentences.answer(shipped)
+
+
 def test_what_is_not_identified_shows_the_range_of_its_comparisons(unidentified):
     text = seen(render(unidentified))
     assert "anything from −$11.20 to +$276 per household" in text
