@@ -21,7 +21,7 @@ from tests.house import House, contents, data_versions, failed_checks, failures,
 
 # A right 95% interval misses the truth in one world of twenty. The seed is fixed, so these tests are no lottery; if a
 # change moves one interval off its truth, the coverage tests of the estimator say whether that is chance or a bug.
-WORLD = {"ops": {"landing__planted_world": {"config": {"customers": 8_000, "seed": 2026}}}}
+WORLD = {"ops": {"landing__planted_world": {"config": {"customers": 10_000, "seed": 2026}}}}
 COUPONS = "coupon_mailing_may"
 Again = tuple[dict[str, Any], dict[str, Any], dict[str, str]]
 STUDIES = (COUPONS, "personalised_home_page", "winback_email", "winback_offer")
@@ -134,7 +134,7 @@ def test_a_two_stage_study_over_the_marts_finds_direct_and_spillover_effects(ran
         row["estimand"]: row["value"]
         for row in ran.rows("FROM marts.planted_truth WHERE study = 'referral_bonus' AND segment = 'all'")
     }
-    assert len(rows) == 8_000
+    assert len(rows) == 10_000
     assert found.keys() == truth.keys()
     assert not [name for name, e in found.items() if abs(e.value - truth[name]) > 3 * e.std_error]
 

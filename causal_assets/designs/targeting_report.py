@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_assets.memo.facts import Rows
 from causal_assets.targeting.allocation import frontier
-from causal_assets.targeting.model import POLICY
+from causal_assets.targeting.model import POLICY, TEST
 from causal_assets.types import Role
 from causal_assets.warehouse.engine import Warehouse
 from causal_assets.warehouse.results import Finding
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FRONTIER = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 # Features in the memo's table, the most influential first.
 MOST_SHOWN = 10
+# Units of like prediction, within which the bounds are taken: the tighter the more they differ between groups.
+TENTHS = 10
 
 
 def figures(targeted: Targeted, warehouse: Warehouse, study: str) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def tables(targeted: Targeted, warehouse: Warehouse, study: str) -> Mapping[str,
         "Segments, by predicted effect and by what is expected without treatment": _segments(
             targeted, warehouse, study, held_out
         ),
+        **_strata(targeted, warehouse, study, held_out),
         "Features by their part in the predicted effects (mean size); not levers": _influence(
             targeted, warehouse, study
         ),
@@ -154,6 +157,28 @@ def _segments(targeted: Targeted, warehouse: Warehouse, study: str, held_out: Ju
             ]  # fmt: skip
             rows.append([arm, found.segment, f"{found.share:.1%}", *told])
     return rows
+
+
+def _strata(targeted: Targeted, warehouse: Warehouse, study: str, held_out: Judged) -> Mapping[str, Rows]:
+    """Bounds on who would act anyway, for an outcome that happens or not: nobody is seen both ways."""
+    from causal_assets.targeting.segments import strata, tighter_sides
+
+    if not np.isin(held_out.y, (0, 1)).all():
+        return {}
+    test = targeted.judged(warehouse, study, TEST)
+    rows = [["treatment", "acts", "share, as estimated", "share, all four at once"]]
+    for k, arm in enumerate(targeted.arms.treatments):
+        edges = np.unique(np.quantile(test.effect[:, k], np.linspace(0, 1, TENTHS + 1)[1:-1]))
+        group, own = (np.searchsorted(edges, judged.effect[:, k]) for judged in (test, held_out))
+        pair = [0, k + 1]
+        sides = tighter_sides(test.potential[:, pair], group)
+        rows += [
+            [arm, one.stratum, f"{one.lower:.1%} to {one.upper:.1%}", f"{one.low:.1%} to {one.high:.1%}"]
+            for one in strata(
+                held_out.y, held_out.potential[:, pair], own, sides, cluster=held_out.cluster, level=targeted.level
+            )
+        ]
+    return {"Who would have acted anyway is not identified: bounds on the shares": rows}
 
 
 def _influence(targeted: Targeted, warehouse: Warehouse, study: str) -> Rows:

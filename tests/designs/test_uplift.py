@@ -141,6 +141,16 @@ def test_where_nobody_responds_it_says_so_treats_by_no_noise_and_nobody_becomes_
     assert not [e for e in Ledger(path=str(home.ledger)).entries(NAME) if e.kind is Kind.PROMOTED]
 
 
+def test_an_outcome_that_happens_or_not_has_bounds_on_who_would_have_acted_anyway(tmp_path: Path) -> None:
+    columns = shop(10)
+    columns["bought"] = (columns["revenue"] > 12).astype(float)
+    outcomes = [{"name": "bought", "role": "primary"}]
+    told, _ = told_in(tmp_path, columns, outcomes=outcomes, decision={"value_per_outcome": 20.0})
+    assert "Who would have acted anyway is not identified" in told.memo
+    for stratum in ("only if treated", "either way", "neither way", "only if not treated"):
+        assert stratum in told.memo
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
