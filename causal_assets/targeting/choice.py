@@ -71,8 +71,9 @@ def choose(
     """Fit every candidate to the rows not ``selecting`` (n,), compare them on those, and keep one.
 
     The loss of a candidate is the mean squared distance of its effects from the doubly robust scores, averaged over
-    treatments. Kept is the simplest whose loss is within one standard error of the smallest (by paired differences,
-    clustered by unit). ``none`` is always among them.
+    treatments. Kept is ``none`` where its loss is the smallest, else the simplest other one whose loss is within one
+    standard error of the smallest (by paired differences, clustered by unit): the rule parts models, and whether
+    anybody responds more at all is left to a test of the one kept, on rows that this search does not see.
 
     Source: van der Laan & Dudoit (2003) for the loss; Breiman et al. (1984), Classification and regression trees,
     section 3.4, for the rule.
@@ -96,7 +97,7 @@ def choose(
     x = sample.x[selecting]
     losses = {name: ((scores - CANDIDATES[name](learning)(x)) ** 2).mean(axis=1) for name in tried}
     trials = _compared(losses, sample.unit[selecting])
-    winner = next(trial.candidate for trial in trials if trial.behind <= trial.std_error)
+    winner = _kept(trials)
     everything = Task.of(sample, nuisances, np.arange(len(sample.y)), seed)
     left_out = tuple(name for name in names if name not in tried)
     return Choice(winner, CANDIDATES[winner](everything), nuisances, trials, left_out, len(sample.y))
@@ -117,6 +118,13 @@ def _compared(losses: dict[str, Floats], unit: NDArray[np.intp]) -> tuple[Trial,
         gain = float(losses["none"].mean() - loss.mean())
         found.append(Trial(name, gain, float(behind.mean()), spread))
     return tuple(found)
+
+
+def _kept(trials: Sequence[Trial]) -> str:
+    none, *models = trials
+    if none.behind <= 0:
+        return none.candidate
+    return next(trial.candidate for trial in models if trial.behind <= trial.std_error)
 
 
 def _within_time(names: Sequence[str], sample: Sample, seconds: float) -> list[str]:
