@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_assets.targeting.features import UNKNOWN, Features
+from causal_assets.targeting.features import UNKNOWN, Features, text
 from causal_assets.targeting.model import Scored, UpliftModel
 from causal_assets.targeting.segments import SEGMENTS, segments
 
@@ -85,7 +85,7 @@ def frame_of(features: Features, columns: Mapping[str, Any]) -> "DataFrame":
 
     features.matrix(columns)  # says by name what is wrong with them
     numbers = {name: np.ma.getdata(columns[name]) for name in features.numbers}
-    return DataFrame(numbers | {name: np.ma.filled(columns[name], UNKNOWN) for name in features.kinds})
+    return DataFrame(numbers | {name: text(name, columns[name]) for name in features.kinds})
 
 
 def columns_of(features: Features, frame: "DataFrame") -> dict[str, Any]:
