@@ -119,11 +119,14 @@ def read(file: Path) -> Scorer:
         content = file.read_bytes()
     except OSError as error:
         raise CorruptModelError(f"{file}: cannot be read ({error.strerror})") from error
+    from matplotlib import rc_context
+
     sha256 = hashlib.sha256(content).hexdigest()
     if file.name != f"{sha256}{SUFFIX}":
         raise CorruptModelError(f"{file}: was changed after it was written, its SHA-256 is now {sha256}")
     try:
-        model = pickle.loads(content)
+        with rc_context():  # causalml, where the model is one of its, restyles every plot as it is loaded
+            model = pickle.loads(content)
     except (AttributeError, ImportError, TypeError) as error:
         raise CorruptModelError(f"{file}: was written by another version of the code ({error})") from error
     return Scorer(model, sha256)
