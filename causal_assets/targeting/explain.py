@@ -49,12 +49,16 @@ def _lines(tree: Any, node: int, depth: int, features: Sequence[str], arms: Sequ
     indent = "  " * depth
     if tree.children_left[node] < 0:
         return [f"{indent}{arms[int(np.argmax(np.ravel(tree.value[node])))]}"]
+    low, high = (
+        _lines(tree, child, depth + 1, features, arms)
+        for child in (tree.children_left[node], tree.children_right[node])
+    )
+    if low == high and len(low) == 1:  # a question that changes nothing
+        return [indent + low[0].strip()]
     name, cut = features[tree.feature[node]], tree.threshold[node]
-    sides = (("up to", tree.children_left[node]), ("above", tree.children_right[node]))
-    found = []
-    for side, child in sides:
-        found += [f"{indent}{name} {side} {cut:.4g}:", *_lines(tree, child, depth + 1, features, arms)]
-    return found
+    yes_or_no = "=" in name  # see ``Features.names``
+    below, above = (f"not {name}", name) if yes_or_no else (f"{name} up to {cut:.4g}", f"{name} above {cut:.4g}")
+    return [f"{indent}{below}:", *low, f"{indent}{above}:", *high]
 
 
 def _drawn(n: int, seed: int) -> NDArray[np.intp]:

@@ -14,13 +14,15 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from causal_assets.estimators.inference import Floats
-from causal_assets.targeting.nuisances import SHALLOW, Arms, Nuisances, Sample, potential_scores, trees
+from causal_assets.targeting.nuisances import SHALLOW, Sample, potential_scores, trees
 
 Effects = Callable[[Floats], Floats]
 
 DEEP = {**SHALLOW, "num_leaves": 31, "n_estimators": 200}
 # A forest's time grows faster than its rows; on more than these it is grown on a draw of them.
 FOREST_ROWS = 10_000
+# causalml orders arms as text, by which a tenth would come before the second.
+NAMED = "%03d"
 FOREST = {"n_estimators": 60, "min_samples_leaf": 30, "max_depth": 6}
 
 
@@ -32,13 +34,6 @@ class Task:
     expected: Floats
     propensity: Floats
     seed: int
-
-    @classmethod
-    def of(cls, sample: Sample, nuisances: Nuisances, kept: Arms, seed: int) -> "Task":
-        """The rows ``kept`` of a sample."""
-        chosen = np.zeros(len(sample.y), dtype=bool)
-        chosen[kept] = True
-        return cls(sample.where(chosen), nuisances.expected[chosen], nuisances.propensity[chosen], seed)
 
     @property
     def scores(self) -> Floats:
@@ -210,9 +205,9 @@ def uplift_forest(task: Task) -> Effects:
         raise ValueError("learners: uplift_forest takes outcomes of 0 and 1 only; choose another for this outcome")
     drawn = _drawn(task, FOREST_ROWS)
     learner = library("causalml.inference.tree", "UpliftRandomForestClassifier")(
-        control_name="0", random_state=task.seed, n_jobs=1, max_depth=8
+        control_name=NAMED % 0, random_state=task.seed, n_jobs=1, max_depth=8
     )
-    learner.fit(drawn.sample.x, treatment=drawn.sample.arm.astype(str), y=drawn.sample.y.astype(int))
+    learner.fit(drawn.sample.x, treatment=np.char.mod(NAMED, drawn.sample.arm), y=drawn.sample.y.astype(int))
     return Library(learner.predict, {})
 
 

@@ -15,8 +15,8 @@ from causal_assets.targeting.calibration import BestLinearPrediction, best_linea
 from causal_assets.targeting.choice import Budget, Choice, choose
 from causal_assets.targeting.features import Features
 from causal_assets.targeting.learners import DEFAULT
-from causal_assets.targeting.measures import Measure
-from causal_assets.targeting.nuisances import Arms, Sample, potential_scores
+from causal_assets.targeting.measures import FEWEST_UNITS, Measure
+from causal_assets.targeting.nuisances import LEAST_PER_ARM, Arms, Sample, potential_scores
 from causal_assets.targeting.rate import rate
 
 # What a unit's rows serve for; a unit is in one fold for good.
@@ -123,8 +123,10 @@ def fit(
     outcomes are rare and predictions long-tailed. ``value`` is money per unit of outcome.
 
     Raises:
-        ValueError: a fold or an arm with too few rows; see ``choose`` and ``best_linear_prediction``.
+        ValueError: another fold, a unit in several, a fold with fewer than ``FEWEST_UNITS`` units or ``LEAST_PER_ARM``
+            of an arm; see ``choose`` and ``best_linear_prediction``.
     """
+    _require_folds(sample, fold)
     searched, test = np.isin(fold, (LEARN, SELECT)), fold == TEST
     choice = choose(
         sample.where(searched), fold[searched] == SELECT, randomised=randomised, candidates=candidates, budget=budget,
@@ -136,7 +138,8 @@ def fit(
     cluster = own.unit if len(np.unique(own.unit)) < len(own.unit) else None
     sloped = [best_linear_prediction(psi[:, k], raw[:, k], cluster=cluster, level=level) for k in range(psi.shape[1])]
     flat = [best_linear_prediction(column, np.zeros(len(column)), cluster=cluster, level=level) for column in psi.T]
-    ranked = [rate(raw[:, k], psi[:, k], seed=seed, level=level).qini for k in range(psi.shape[1])]
+    # By unit: rows of one unit are no further witnesses.
+    ranked = [rate(*_means([raw[:, k], psi[:, k]], own.unit), seed=seed, level=level).qini for k in range(psi.shape[1])]
     responds = step_down(np.array([one.p_value for one in ranked])) < ALPHA
     lines = tuple(line if shown else same for line, same, shown in zip(sloped, flat, responds, strict=True))
     before = fold != POLICY
@@ -155,3 +158,24 @@ def fit(
         features=features, treatments=treatments, choice=choice, lines=lines, tested=tuple(ranked),
         responds=tuple(map(bool, responds)), rule=rule, cut=float(np.median(expected[:, 0])), level=level,
     )  # fmt: skip
+
+
+def _require_folds(sample: Sample, fold: NDArray[np.intp]) -> None:
+    if fold.shape != sample.y.shape or not np.isin(fold, range(len(FOLDS))).all():
+        raise ValueError(f"fold: one of 0 to {len(FOLDS) - 1} per row ({len(sample.y)}), got {np.unique(fold)[:5]}")
+    _, first, code = np.unique(sample.unit, return_index=True, return_inverse=True)
+    if (fold != fold[first][code]).any():
+        raise ValueError("fold: some units are in several; each needs one")
+    for place, name in enumerate(FOLDS):
+        counts = sample.where(fold == place).units_per_arm(sample.treatments + 1)
+        if counts.min() < LEAST_PER_ARM or counts.sum() < FEWEST_UNITS:
+            raise ValueError(
+                f"fold: units per arm in {name!r} are {counts.tolist()}; needed are {LEAST_PER_ARM} of each and "
+                f"{FEWEST_UNITS} in all"
+            )
+
+
+def _means(columns: Sequence[Floats], unit: NDArray[np.intp]) -> list[Floats]:
+    """Columns (n,) as means by unit."""
+    code = np.unique(unit, return_inverse=True)[1]
+    return [np.bincount(code, weights=column) / np.bincount(code) for column in columns]

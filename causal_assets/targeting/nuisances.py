@@ -18,7 +18,7 @@ Arms = NDArray[np.intp]
 FOLDS = 3
 # Boosted trees that cannot memorise a unit: leaves of at least 50 rows.
 SHALLOW: dict[str, Any] = {"num_leaves": 8, "n_estimators": 100, "learning_rate": 0.05, "min_child_samples": 50}
-# An arm of fewer rows in a fold than this leaves nothing to learn of it.
+# An arm of fewer units in a fold than this leaves nothing to learn of it.
 LEAST_PER_ARM = 50
 
 
@@ -46,7 +46,7 @@ class Sample:
 
         Raises:
             ValueError: lengths that differ, an arm that is no whole number from 0 on, NaN or infinite numbers, fewer
-                than ``LEAST_PER_ARM`` rows in an arm, a unit in several arms.
+                than ``LEAST_PER_ARM`` units in an arm, a unit in several arms.
         """
         given, outcome = np.asarray(arm), np.asarray(y, dtype=np.float64)
         features = matrix(x, len(given))
@@ -55,17 +55,24 @@ class Sample:
         if outcome.shape != given.shape or not np.isfinite(outcome).all():
             raise ValueError(f"y: one finite outcome per row ({len(given)}), got shape {outcome.shape} or NaN or inf")
         label = np.arange(len(given)) if unit is None else np.unique(np.asarray(unit), return_inverse=True)[1]
-        counts = np.bincount(given, minlength=2)
-        if counts.min() < LEAST_PER_ARM:
-            raise ValueError(f"arm: rows per arm are {counts.tolist()}; each needs at least {LEAST_PER_ARM}")
-        if unit is not None and (given != given[np.unique(label, return_index=True)[1]][label]).any():
+        if label.shape != given.shape:
+            raise ValueError(f"unit: one label per row ({len(given)}), got {len(label)}")
+        found = cls(features, given.astype(np.intp), outcome, label)
+        if (given != given[np.unique(label, return_index=True)[1]][label]).any():
             raise ValueError("unit: some are in several arms; each needs one")
-        return cls(features, given.astype(np.intp), outcome, label)
+        counts = found.units_per_arm(max(found.treatments, 1) + 1)
+        if counts.min() < LEAST_PER_ARM:
+            raise ValueError(f"arm: units per arm are {counts.tolist()}; each needs at least {LEAST_PER_ARM}")
+        return found
 
     @property
     def treatments(self) -> int:
         """Arms besides the control."""
-        return int(self.arm.max())
+        return int(self.arm.max(initial=0))
+
+    def units_per_arm(self, arms: int) -> Arms:
+        """How many units (arms,) each arm has."""
+        return np.bincount(self.arm[np.unique(self.unit, return_index=True)[1]], minlength=arms)
 
     def where(self, kept: NDArray[np.bool_]) -> "Sample":
         """The rows kept."""

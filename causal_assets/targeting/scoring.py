@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from causal_assets.targeting.features import UNKNOWN, Features
+from causal_assets.targeting.features import UNKNOWN, Features, text
 from causal_assets.targeting.model import Scored, UpliftModel
 from causal_assets.targeting.segments import SEGMENTS, segments
 
@@ -85,7 +85,7 @@ def frame_of(features: Features, columns: Mapping[str, Any]) -> "DataFrame":
 
     features.matrix(columns)  # says by name what is wrong with them
     numbers = {name: np.ma.getdata(columns[name]) for name in features.numbers}
-    return DataFrame(numbers | {name: np.ma.filled(columns[name], UNKNOWN) for name in features.kinds})
+    return DataFrame(numbers | {name: text(name, columns[name]) for name in features.kinds})
 
 
 def columns_of(features: Features, frame: "DataFrame") -> dict[str, Any]:
@@ -119,11 +119,14 @@ def read(file: Path) -> Scorer:
         content = file.read_bytes()
     except OSError as error:
         raise CorruptModelError(f"{file}: cannot be read ({error.strerror})") from error
+    from matplotlib import rc_context
+
     sha256 = hashlib.sha256(content).hexdigest()
     if file.name != f"{sha256}{SUFFIX}":
         raise CorruptModelError(f"{file}: was changed after it was written, its SHA-256 is now {sha256}")
     try:
-        model = pickle.loads(content)
+        with rc_context():  # causalml, where the model is one of its, restyles every plot as it is loaded
+            model = pickle.loads(content)
     except (AttributeError, ImportError, TypeError) as error:
         raise CorruptModelError(f"{file}: was written by another version of the code ({error})") from error
     return Scorer(model, sha256)
