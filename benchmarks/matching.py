@@ -59,7 +59,7 @@ def _ours(logit: np.ndarray, d: np.ndarray, replacement: bool) -> tuple[int, flo
 
 def _causalml(logit: np.ndarray, d: np.ndarray, replacement: bool) -> tuple[int, float]:
     import pandas as pd
-    from causalml.match import NearestNeighborMatch  # ty: ignore[import-not-found]: in the peers' interpreter only
+    from causalml.match import NearestNeighborMatch
 
     # Its caliper is in standard deviations of the whole sample; ours of the arms' average.
     caliper = CALIPER * np.sqrt((logit[d].var() + logit[~d].var()) / 2) / logit.std()

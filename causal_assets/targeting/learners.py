@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from causal_assets.estimators.inference import Floats
 from causal_assets.targeting.nuisances import SHALLOW, Sample, potential_scores, trees
@@ -81,45 +80,6 @@ class Columns:
         return np.column_stack([model(x) for model in self.models])
 
 
-class GivenOutcome(BaseEstimator):
-    """An outcome model that is not learned: its predictions are columns of what EconML hands it, from ``first`` on.
-
-    That is ``[x, w]``, where ``w`` holds what is given; with ``arms`` their indicators are behind, and a column each.
-    """
-
-    def __init__(self, first: int = 0, arms: int = 0) -> None:
-        self.first = first
-        self.arms = arms
-
-    def fit(self, *_: Any, **__: Any) -> "GivenOutcome":
-        """Learn nothing."""
-        return self
-
-    def predict(self, x: Floats) -> Floats:
-        """The outcome expected: of the row's arm, or over all arms."""
-        if not self.arms:
-            return x[:, self.first]
-        arm = x[:, x.shape[1] - self.arms + 1 :] @ np.arange(1, self.arms)
-        return x[np.arange(len(x)), self.first + arm.astype(np.intp)]
-
-
-class GivenPropensity(BaseEstimator):
-    """A model of the arm that is not learned, likewise."""
-
-    def __init__(self, first: int = 0, arms: int = 2) -> None:
-        self.first = first
-        self.arms = arms
-
-    def fit(self, *_: Any, **__: Any) -> "GivenPropensity":
-        """Learn nothing."""
-        self.classes_ = np.arange(self.arms)
-        return self
-
-    def predict_proba(self, x: Floats) -> Floats:
-        """The propensities (n, arms)."""
-        return x[:, self.first : self.first + self.arms]
-
-
 def library(module: str, name: str) -> Any:
     """A class of causalml or EconML. Importing them restyles every plot of the process; that is undone."""
     from matplotlib import rc_context
@@ -160,6 +120,8 @@ def dr_learner(task: Task, **settings: Any) -> Effects:
 
 def r_learner(task: Task, **settings: Any) -> Effects:
     """Residual on residual (Nie & Wager 2021; EconML's NonParamDML), each treatment against the control."""
+    from causal_assets.targeting.given import GivenOutcome, GivenPropensity
+
     models = []
     for k in range(1, task.sample.treatments + 1):
         pair = task.against_control(k)
@@ -175,6 +137,8 @@ def r_learner(task: Task, **settings: Any) -> Effects:
 
 def forest(task: Task) -> Effects:
     """A causal forest (Athey, Tibshirani & Wager 2019; EconML), each treatment against the control."""
+    from causal_assets.targeting.given import GivenOutcome, GivenPropensity
+
     models = []
     for k in range(1, task.sample.treatments + 1):
         pair = task.against_control(k)
@@ -239,6 +203,8 @@ def _tiled(shares: dict[int, float], n: int) -> dict[int, Floats]:
 
 
 def _doubly_robust(task: Task, kind: type, **arguments: Any) -> Effects:
+    from causal_assets.targeting.given import GivenOutcome, GivenPropensity
+
     sample, arms = task.sample, task.expected.shape[1]
     p = sample.x.shape[1]
     learner = kind(
