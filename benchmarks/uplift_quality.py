@@ -183,8 +183,8 @@ def page(halves: dict[tuple[str, str], list[Any]], studies: dict[tuple[str, str]
         "## Against a reference T-learner",
         "",
         f"The same {len(next(iter(halves.values())))} random halves for both; ours is what the default search keeps in "
-        f"{BUDGET.seconds:.0f} processor seconds, chosen on {SELECTING:.0%} of the learning half. Qini on the half held "
-        "out, mean over splits. The error of the paired difference is Nadeau and Bengio's; not below: it is not "
+        f"{BUDGET.seconds:.0f} processor seconds, chosen on {SELECTING:.0%} of the learning half. Qini on the half "
+        "held out, mean over splits. The error of the paired difference is Nadeau and Bengio's; not below: it is not "
         "negative, or by less than the one-sided 95% error.",
         "",
         "| data | reference | its Qini | ours | difference | error | verdict | splits won | winners |",
@@ -230,8 +230,8 @@ def _claims(studies: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
         f"{len(next(iter(studies.values())))} random splits into folds of {shares}% (learn, select, test, policy). "
         "RATE is the Qini-weighted one on the test fold, whose one-sided test at 5% is the claim; value and ends (90%) "
         "are medians over splits. The policy treats who gains at zero cost; its gain over treating "
-        "everybody is per unit of the policy fold, medians of value and ends (90%), and beats it where the lower end is "
-        "above zero.",
+        "everybody is per unit of the policy fold, medians of value and ends (90%), and beats it where the lower end "
+        "is above zero.",
         "",
         "| e-mail | outcome | claims | median p | RATE | from | to | gain over treating all | from | to | beats it | "
         "winners |",
