@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,3 +141,21 @@ def test_a_file_of_another_version_of_the_code_is_refused(tmp_path: Path):
     content = pickle.dumps(model(), protocol=0).replace(b"UpliftModel", b"UpliftMaker")
     with pytest.raises(CorruptModelError, match="another version of the code"):
         read(stored(tmp_path, content))
+
+
+STYLE = """
+import sys, matplotlib
+from pathlib import Path
+from causal_assets.targeting.scoring import read
+before = dict(matplotlib.rcParams)
+read(Path(sys.argv[1]))
+assert "causalml" in sys.modules
+changed = [key for key in before if matplotlib.rcParams[key] != before[key]]
+assert not changed, changed
+"""
+
+
+def test_reading_a_model_of_a_library_that_restyles_plots_leaves_them_alone(tmp_path):
+    file, _ = write(model(), tmp_path)
+    run = subprocess.run([sys.executable, "-c", STYLE, str(file)], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
