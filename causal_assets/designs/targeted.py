@@ -21,6 +21,7 @@ from causal_assets.designs.analysis import moments
 from causal_assets.designs.graph import StudyGraph
 from causal_assets.designs.study import Study
 from causal_assets.designs.targeting_graph import TargetingGraph
+from causal_assets.estimators.cluster_robust import FEWEST_CLUSTERS
 from causal_assets.estimators.inference import Floats
 from causal_assets.estimators.multiplicity import step_down
 from causal_assets.home import Home
@@ -373,14 +374,19 @@ class Targeted(Study):
         return best, sorted({0, *possible} - {best})
 
     def _gain(self, warehouse: Warehouse, study: str, rival: NDArray[np.intp] | None, level: float) -> Estimate:
-        """What the policy earns per unit over the ``rival`` (n,) on its own fold; None: the best simple alternative."""
+        """What the policy earns per unit over the ``rival`` (n,) on its own fold; None: the best simple alternative.
+
+        A policy that differs from it for fewer units than an error needs is taken for the same: nothing is gained.
+        """
         from causal_assets.targeting.policy_value import policy_gain
 
         held_out = self.judged(warehouse, study, POLICY)
         if rival is None:
             rival = np.full(len(held_out.arm), self.alternatives(warehouse, study)[0])
+        apart = np.unique(held_out.unit[held_out.chosen != rival]).size
+        chosen = held_out.chosen if apart >= FEWEST_CLUSTERS else rival
         return policy_gain(
-            held_out.potential, held_out.chosen, rival, self.cost, value=self.decision.value_per_outcome,
+            held_out.potential, chosen, rival, self.cost, value=self.decision.value_per_outcome,
             outcome=PROFIT, cluster=held_out.cluster, level=level,
         )  # fmt: skip
 
