@@ -368,7 +368,8 @@ class Targeted(Study):
         from causal_assets.targeting.policy_value import best_baseline
 
         test = self.judged(warehouse, study, TEST)
-        possible = {*self._possible(len(test.arm)), self.arms.every.index(self.today or self.arms.control)} - {0}
+        units = warehouse.scalar(f"SELECT count(*) FROM {study}.scored")  # the limits are of as many as the cohort has
+        possible = {*self._possible(units), self.arms.every.index(self.today or self.arms.control)} - {0}
         best = best_baseline(test.potential, self.cost, value=self.decision.value_per_outcome, possible=possible).arm
         assert best is not None  # what everybody gets today is an arm
         return best, sorted({0, *possible} - {best})

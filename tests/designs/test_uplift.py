@@ -118,8 +118,11 @@ def test_an_unfair_policy_is_blocked_by_its_groups_interval_and_names_the_group(
     assert registry.load(home, NAME, registry.CHALLENGER).version == 1
 
 
-def test_a_policy_that_pays_ships_and_its_model_becomes_champion(tmp_path: Path) -> None:
-    told, home = told_in(tmp_path, shop(7))
+def test_a_policy_that_pays_within_its_budget_ships_and_its_model_becomes_champion(tmp_path: Path) -> None:
+    told, home = told_in(tmp_path, shop(7), budget=6_000.0)  # two thousand vouchers
+    given = Warehouse(path=str(home.warehouse)).rows(f"SELECT count(*) AS n FROM {NAME}.scored WHERE chosen = 2")
+    assert given[0]["n"] <= 2_200
+    assert "against voucher for everybody" not in {told.primary.method, *told.alternatives()}
     assert told.evidence["responders"].status is Status.PASS
     assert told.decision.verdict is Verdict.SHIP
     (promoted,) = [e for e in Ledger(path=str(home.ledger)).entries(NAME) if e.kind is Kind.PROMOTED]
