@@ -1,6 +1,7 @@
 """``make demo``: run the main job once, show it happening, and end with what was learnt."""
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -107,7 +108,9 @@ def summary() -> Table:
             effect = f"{row['outcome']}\n{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
         if row["verdict"] in (Verdict.NOT_IDENTIFIED, Verdict.BLOCKED):
             effect = f"no effect identified;\nadjusted difference {effect}"
-        truth = "-" if row["truth"] is None else f"{row['truth']:+.2f}"
+        told = json.loads((home.memos / f"{row['study']}.json").read_text(encoding="utf-8"))
+        planted = next((effect["planted_truth"] for effect in told["effects"] if effect["role"] == "primary"), None)
+        truth = "-" if planted is None else f"{planted:+.2f}"
         evidence = f"grade {row['grade']}\n{row['passed']} pass, {row['review']} review, {row['failed']} fail"
         memo = os.path.relpath(home.memos / f"{row['study']}.html")
         table.add_row(row["study"], row["design"], effect, truth, evidence, row["verdict"], memo)
@@ -121,13 +124,11 @@ WITH evidence AS (
         count(*) FILTER (status = 'FAIL') AS failed
     FROM results.diagnostics GROUP BY study
 )
-SELECT d.study, d.design, d.verdict, d.grade, e.outcome, e.value, e.low, e.high, t.value AS truth,
+SELECT d.study, d.design, d.verdict, d.grade, e.outcome, e.value, e.low, e.high,
     v.passed, v.review, v.failed
 FROM results.decisions AS d
 JOIN evidence AS v USING (study)
 LEFT JOIN results.estimates AS e ON e.study = d.study AND e.role = 'primary'
-LEFT JOIN marts.planted_truth AS t
-    ON t.study = d.study AND t.outcome = e.outcome AND t.estimand = e.estimand AND t.segment = 'all'
 ORDER BY d.study
 """
 
