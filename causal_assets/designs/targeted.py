@@ -69,7 +69,7 @@ class SeveralArms(dg.Model, dg.Resolvable):
 
 
 class Fairness(dg.Model, dg.Resolvable):
-    """A protected attribute, and the least share of the best-off group's benefit that each group must have."""
+    """A protected attribute, and the least that each group's benefit per unit must be, as a ratio to all others'."""
 
     attribute: str
     ratio: Annotated[Finite, Field(gt=0, le=1)] = FOUR_FIFTHS
