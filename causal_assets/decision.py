@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from causal_assets.protocol import Measure, Rule
-from causal_assets.types import ACTS_FROM, Decision, Diagnostic, Estimate, Standing, Status, Verdict
+from causal_assets.types import ACTS_FROM, GAIN, Decision, Diagnostic, Estimate, Standing, Status, Verdict
 
 GRADES = "ABCD"
 # The best grade a design can reach: chance assigned the arms, or it did not.
@@ -105,7 +105,8 @@ def _apply(
     primary: Estimate, guardrails: Sequence[tuple[Measure, Estimate]], rule: Rule
 ) -> tuple[Verdict, tuple[str, ...]]:
     profit = Profit.of(primary, rule)
-    shown = f"incremental profit per treated unit is {profit.value:.2f} [{profit.low:.2f}, {profit.high:.2f}]"
+    per = "unit" if primary.estimand == GAIN else "treated unit"
+    shown = f"incremental profit per {per} is {profit.value:.2f} [{profit.low:.2f}, {profit.high:.2f}]"
     states = {outcome.name: guardrail_state(estimate, outcome) for outcome, estimate in guardrails}
     harmed = [name for name, state in states.items() if state is Status.FAIL]
     unclear = [name for name, state in states.items() if state is Status.REVIEW]

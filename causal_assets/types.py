@@ -40,6 +40,10 @@ class Verdict(StrEnum):
     NOT_IDENTIFIED = "not identified"
 
 
+# The estimand of what a policy earns more than another, per unit of the population, whoever of it is treated.
+GAIN = "policy gain per unit"
+
+
 class Standing(StrEnum):
     """What the order of registering and looking makes of a study."""
 

@@ -434,6 +434,8 @@ class Targeted(Study):
                 f"SELECT CAST(o.{identifier(outcome.name)} AS DOUBLE) AS y FROM {study}.scored AS s "
                 f"JOIN {study}.outcomes AS o ON o.{key} = s.key WHERE fold = {POLICY} ORDER BY s.unit_id, s.key"
             )["y"]
+            if unknown := int(np.ma.getmaskarray(y).sum()):  # what lies under a mask is no outcome
+                raise dg.Failure(f"{study}: outcomes.{outcome.name}: {unknown} values are empty; a guardrail needs all")
             arms = held_out.arm[:, None] == np.arange(len(self.arms.every))
             mean = (arms * y[:, None]).sum(axis=0) / arms.sum(axis=0)
             scores = mean + arms * (y[:, None] - mean) / arms.mean(axis=0)

@@ -80,7 +80,9 @@ def tables(targeted: Targeted, warehouse: Warehouse, study: str) -> Mapping[str,
             ["rule"],
             *([line["line"].replace("  ", "\u2003")] for line in warehouse.rows(f"FROM {study}.policy_tree")),
         ],
-        "Candidates, in order of simplicity; kept is the first within one error of the best": _tried(warehouse, study),
+        "Candidates, in order of simplicity; kept is the first that varies within one error of the best": _tried(
+            warehouse, study
+        ),
     }
 
 

@@ -4,8 +4,7 @@ from math import isfinite, log
 
 from causal_assets.memo import words
 from causal_assets.memo.facts import MemoFacts, Reading
-from causal_assets.targeting.policy_value import GAIN
-from causal_assets.types import Diagnostic, Estimate, Role, Status
+from causal_assets.types import GAIN, Diagnostic, Estimate, Role, Status
 
 BENEFITS, HARMS = "Benefits", "Harms"
 UNSAID, STILL = "Moved; the protocol does not say which way is good", "Not shown to move"

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from causal_assets.memo import consequences, graph_plot, plots, sentences, words
 from causal_assets.memo.facts import MemoFacts, Reading
-from causal_assets.targeting.policy_value import GAIN
-from causal_assets.types import Role, Status
+from causal_assets.types import GAIN, Role, Status
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

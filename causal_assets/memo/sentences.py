@@ -6,8 +6,7 @@ from typing import Any, NamedTuple
 
 from causal_assets.memo import words
 from causal_assets.memo.facts import Assumption, MemoFacts, Reading
-from causal_assets.targeting.policy_value import GAIN
-from causal_assets.types import Deviation, Estimate, Role, Standing, Status, Verdict
+from causal_assets.types import GAIN, Deviation, Estimate, Role, Standing, Status, Verdict
 
 ESTIMANDS = {
     "ATE": "all {unit}s of the study",

@@ -13,11 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from causal_assets.estimators.cluster_robust import FEWEST_CLUSTERS
 from causal_assets.estimators.inference import Floats, Refusal, estimate
 from causal_assets.estimators.joint import clustered_means
-from causal_assets.types import Estimate
+from causal_assets.types import GAIN, Estimate
 
 Arms = NDArray[np.int16]
 
-GAIN = "policy gain per unit"
 METHOD = "doubly robust scores of frozen policies"
 
 
