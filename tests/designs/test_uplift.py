@@ -172,3 +172,10 @@ def test_fields_that_do_not_fit_are_refused_by_name(fields: dict[str, Any], mess
 def test_too_few_units_to_prove_anything_are_refused_with_their_number(tmp_path: Path) -> None:
     with pytest.raises(dg.Failure, match=r"the test fold has \{'none': \d+, .*\} rows; each arm needs 200"):
         told_in(tmp_path, shop(9, units=1_500))
+
+
+def test_a_guardrail_that_is_unknown_for_some_units_is_refused_with_their_number(tmp_path: Path) -> None:
+    columns = shop(11)
+    columns["left"][::10] = np.nan
+    with pytest.raises(dg.Failure, match=r"outcomes.left: \d+ values are empty; a guardrail needs all"):
+        told_in(tmp_path, columns)
